@@ -1,0 +1,1 @@
+"""Inputs: genes, tables, portals, clinical data, splits, binning, tokens."""

@@ -1,0 +1,1 @@
+"""Portals and file formats that expression comes from."""

@@ -1,0 +1,59 @@
+"""Errors that a user can act on, and the exit codes they map to."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_OWN_FAULT = 1
+EXIT_BAD_INPUT = 2
+EXIT_RUN_ME_AGAIN = 75
+
+
+class BulkRNABertError(Exception):
+    """Base of every error raised on purpose.
+
+    The message says what was found, where (file, row, sample, gene), what was expected and what to do.
+    """
+
+    exit_code: int = EXIT_BAD_INPUT
+
+
+class ConfigError(BulkRNABertError):
+    """A parameter, option or configuration file is wrong."""
+
+
+class DataError(BulkRNABertError):
+    """An input file or table is wrong: format, ids, units, values."""
+
+
+class VocabularyError(DataError):
+    """Gene identifiers do not fit: duplicates, too little coverage, two gene lists that differ."""
+
+
+class PortalError(BulkRNABertError):
+    """A portal answered nonsense, or planned files could not be fetched and verified."""
+
+    exit_code = EXIT_OWN_FAULT
+
+
+class CheckpointError(BulkRNABertError):
+    """A checkpoint folder is incomplete, hostile or does not fit the request."""
+
+
+class TrainingError(BulkRNABertError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+    exit_code = EXIT_OWN_FAULT
+
+
+class RunMeAgain(BulkRNABertError):
+    """Work was checkpointed before the time limit; the same command goes on from there."""
+
+    exit_code = EXIT_RUN_ME_AGAIN
+
+
+def join_problems(title: str, problems: list[str]) -> str:
+    """One message that lists every problem, so that a user mends them in one go."""
+    if len(problems) == 1:
+        return f"{title}: {problems[0]}"
+    listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
+    return f"{title}: {len(problems)} problems\n{listed}"

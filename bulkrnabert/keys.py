@@ -1,0 +1,93 @@
+"""The one home of column names, file names and metadata keys that cross a module border."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Columns
+SAMPLE_ID: Final = "sample_id"
+PATIENT_ID: Final = "patient_id"
+COHORT: Final = "cohort"
+PROJECT_ID: Final = "project_id"
+SAMPLE_TYPE: Final = "sample_type"
+SOURCE: Final = "source"
+VALUES: Final = "values"
+TOKENS: Final = "tokens"
+PART: Final = "part"
+JUDGED: Final = "judged"
+FOLD_PREFIX: Final = "fold_r"
+GENE_ID: Final = "gene_id"
+SYMBOL: Final = "symbol"
+GENE_TYPE: Final = "gene_type"
+TIME_DAYS: Final = "time_days"
+EVENT: Final = "event"
+ENDPOINT: Final = "endpoint"
+ENDPOINT_SOURCE: Final = "endpoint_source"
+FLAGS: Final = "flags"
+FILE: Final = "file"
+RULE: Final = "rule"
+REASON: Final = "reason"
+
+# Values of columns
+TUMOR: Final = "tumor"
+NORMAL: Final = "normal"
+METASTATIC: Final = "metastatic"
+UNKNOWN: Final = "unknown"
+TRAIN: Final = "train"
+HELD_OUT: Final = "held_out"
+ALL_SPLIT: Final = "all"
+PAN: Final = "pan"
+CANCER_TYPE: Final = "cancer_type"
+SURVIVAL: Final = "survival"
+RNASEQ: Final = "rnaseq"
+METHYLATION: Final = "methylation"
+
+# Files
+PLAN_JSON: Final = "plan.json"
+MANIFEST_TSV: Final = "manifest.tsv"
+GENES_TSV: Final = "genes.tsv"
+GENES_TXT: Final = "genes.txt"
+CLINICAL_TSV: Final = "clinical.tsv"
+REJECTED_TSV: Final = "rejected.tsv"
+SUMMARY_JSON: Final = "summary.json"
+SPLITS_TSV: Final = "splits.tsv"
+JOBS_TSV: Final = "jobs.tsv"
+SKIPPED_TSV: Final = "skipped.tsv"
+TOKENS_PARQUET: Final = "tokens.parquet"
+TOKENIZER_JSON: Final = "tokenizer.json"
+CONFIG_JSON: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+PROVENANCE_JSON: Final = "provenance.json"
+MODEL_CARD: Final = "README.md"
+STATE_DIR: Final = "state"
+RECORDS_JSONL: Final = "records.jsonl"
+PREDICTIONS_PARQUET: Final = "predictions.parquet"
+METRICS_JSON: Final = "metrics.json"
+RESULTS_CSV: Final = "results.csv"
+REPORT_HTML: Final = "report.html"
+
+# Keys in Parquet schema metadata (bytes in the file, text here)
+META_UNIT: Final = "brb.unit"
+META_MODALITY: Final = "brb.modality"
+META_GENES_SHA256: Final = "brb.gene_list_sha256"
+META_ANNOTATION: Final = "brb.annotation"
+META_ACCESS: Final = "brb.data_access"
+META_SPLIT_SHA256: Final = "brb.split_sha256"
+META_SPLIT_ID: Final = "brb.split_id"
+META_TOKENIZER_SHA256: Final = "brb.tokenizer_sha256"
+META_CLASSES: Final = "brb.classes"
+
+# Token ids outside the bins
+PAD_ID: Final = 64
+MASK_ID: Final = 65
+N_TOKEN_IDS: Final = 66
+
+
+def fold_column(repeat: int) -> str:
+    """Name of the fold column of one repeat of the cross-validation."""
+    return f"{FOLD_PREFIX}{repeat}"
+
+
+def split_id(repeat: int, fold: int) -> str:
+    """Name of one outer split: `r0f2` leaves fold 2 of repeat 0 out of training."""
+    return f"r{repeat}f{fold}"

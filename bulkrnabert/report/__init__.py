@@ -1,0 +1,1 @@
+"""Numbers to pages; nothing is computed here."""

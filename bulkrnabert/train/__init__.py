@@ -1,0 +1,1 @@
+"""Pretraining: losses, schedule, engines, loop, checkpoints."""
