@@ -52,8 +52,8 @@ def package_version() -> str:
 
 
 def _module_file(name: str) -> Path | None:
-    relative = Path(*name.split(".")[1:])
-    for candidate in (PACKAGE_FOLDER / relative / "__init__.py", PACKAGE_FOLDER / relative.with_suffix(".py")):
+    relative = "/".join(name.split(".")[1:])
+    for candidate in (PACKAGE_FOLDER / relative / "__init__.py", PACKAGE_FOLDER / f"{relative}.py"):
         if candidate.is_file():
             return candidate
     return None
