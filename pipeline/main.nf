@@ -1,0 +1,56 @@
+#!/usr/bin/env nextflow
+
+include { PREPARE    } from './subworkflows/prepare'
+include { PRETRAINING } from './subworkflows/pretraining'
+include { DOWNSTREAM } from './subworkflows/downstream'
+include { SUMMARISE  } from './subworkflows/summarise'
+include { FINGERPRINT } from './modules/fingerprint'
+
+workflow {
+    def schema = new ParameterSchema(file("${moduleDir}/../nextflow_schema.json").text)
+    if (params.help) {
+        log.info(schema.help())
+        exit(0)
+    }
+    def settings = [:]
+    try {
+        settings = schema.settings(params)
+    }
+    catch (IllegalArgumentException wrong) {
+        exit(2, wrong.message)
+    }
+    if (!settings.input && !settings.projects) {
+        exit(2, "nothing to work on: give --input SHEET (own files), --projects TCGA-BRCA,… (portal), or try -profile demo")
+    }
+
+    // val: code hash of every stage; a process runs again when the code that it imports was edited
+    FINGERPRINT()
+    ch_code = FINGERPRINT.out.hashes
+        .map { hashes -> new groovy.json.JsonSlurper().parse(hashes.toFile()) }
+
+    PREPARE(settings, ch_code)
+    PRETRAINING(settings, ch_code, PREPARE.out.cohorts, PREPARE.out.splits, PREPARE.out.encoders)
+    DOWNSTREAM(settings, ch_code, PREPARE.out.cohorts, PREPARE.out.splits, PREPARE.out.jobs, PRETRAINING.out.checkpoints)
+    SUMMARISE(
+        settings + [version: workflow.manifest.version, revision: workflow.commitId],
+        ch_code,
+        PREPARE.out.cohorts,
+        PREPARE.out.splits,
+        PRETRAINING.out.checkpoints,
+        DOWNSTREAM.out.embeddings,
+        DOWNSTREAM.out.predictions
+    )
+
+    workflow.onComplete = {
+        if (workflow.success) {
+            log.info("Done in ${workflow.duration}. Report: ${settings.outdir}/report.html")
+            log.info("Numbers over runs: cd ${settings.outdir}/mlflow && mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts")
+        }
+        else {
+            def message = RunOutcome.message(workflow.errorReport)
+            log.error(message ? "The run stopped. ${message}" : "The run stopped; the task's log is above.")
+            log.info("When that is mended, the same command with -resume goes on from here.")
+            RunOutcome.keepExitStatus(workflow.exitStatus)
+        }
+    }
+}

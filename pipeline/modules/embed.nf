@@ -1,0 +1,24 @@
+process EMBED {
+    tag "${meta.id}"
+    label 'process_gpu'
+    label 'process_high'
+
+    input:
+    tuple val(meta), path(checkpoint)
+    path cohorts
+    val _code // hash of the code that this stage imports
+
+    output:
+    path "${meta.id}.h5ad", emit: embeddings
+
+    script:
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    brb-embed --checkpoint ${checkpoint} --cohorts ${cohorts} --out ${meta.id}.h5ad
+    """
+
+    stub:
+    """
+    touch ${meta.id}.h5ad
+    """
+}

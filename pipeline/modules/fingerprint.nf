@@ -1,0 +1,20 @@
+// Never cached: it is what tells Nextflow that a stage's Python code was edited.
+process FINGERPRINT {
+    label 'process_single'
+    cache false
+
+    output:
+    path 'code.json', emit: hashes
+
+    script:
+    """
+    brb-fingerprint --out code.json \\
+        synth download preprocess split tokenize pretrain embed probe evaluate report track
+    """
+
+    stub:
+    """
+    echo '{"synth": "stub", "download": "stub", "preprocess": "stub", "split": "stub", "tokenize": "stub",' > code.json
+    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "evaluate": "stub", "report": "stub", "track": "stub"}' >> code.json
+    """
+}

@@ -1,0 +1,32 @@
+process PROBE {
+    tag "${meta.id}"
+    label 'process_low'
+
+    input:
+    val meta         // id, task, scope, label_column
+    path cohorts
+    path splits
+    path embeddings  // one file an encoder
+    val seed
+    val _code        // hash of the code that this stage imports
+
+    output:
+    tuple val(meta), path("${meta.id}"), emit: predictions
+
+    script:
+    def embedding_flags = (embeddings instanceof List ? embeddings : [embeddings]).collect { file -> "--embeddings ${file}" }.join(' ')
+    def label_flag = meta.label_column ? "--label-column '${meta.label_column}'" : ''
+    """
+    export OMP_NUM_THREADS=${task.cpus}
+    mkdir -p ${meta.id}
+    brb-probe --cohorts ${cohorts} --splits ${splits}/splits.tsv ${embedding_flags} \\
+        --task ${meta.task} --scope '${meta.scope}' ${label_flag} --seed ${seed} \\
+        --out ${meta.id}/predictions.parquet
+    """
+
+    stub:
+    """
+    mkdir ${meta.id}
+    touch ${meta.id}/predictions.parquet
+    """
+}

@@ -1,0 +1,29 @@
+process REPORT {
+    label 'process_single'
+
+    input:
+    path numbers
+    path cohorts
+    path checkpoints
+    val run_json // text: version, revision, parameters
+    val _code    // hash of the code that this stage imports
+
+    output:
+    path 'report', emit: report
+
+    script:
+    """
+    cat > run.json <<'RUN_JSON'
+    ${run_json}
+    RUN_JSON
+    brb-report --metrics ${numbers}/metrics.json --summary ${cohorts}/summary.json --rejected ${cohorts}/rejected.tsv \\
+        \$(for folder in ${checkpoints}; do printf -- '--checkpoint %s ' "\$folder"; done) \\
+        --run run.json --out report
+    """
+
+    stub:
+    """
+    mkdir report
+    touch report/report.html report/results.csv report/bulkrnabert_mqc.json
+    """
+}

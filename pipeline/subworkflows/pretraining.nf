@@ -1,0 +1,33 @@
+include { TOKENIZE } from '../modules/tokenize'
+include { PRETRAIN } from '../modules/pretrain'
+
+// One tokenizer and one encoder for each outer split; neither sees the patients that the split holds out.
+workflow PRETRAINING {
+    take:
+    settings    // map: checked parameters
+    ch_code     // val: map of stage to code hash
+    ch_cohorts  // path(cohorts)
+    ch_splits   // path(splits)
+    ch_encoders // meta: id
+
+    main:
+    TOKENIZE(
+        ch_encoders,
+        ch_cohorts,
+        ch_splits,
+        settings.max_genes,
+        ch_code.map { code -> code.tokenize }
+    )
+    PRETRAIN(
+        TOKENIZE.out.tokens,
+        settings.model_config ? file(settings.model_config) : [],
+        settings.train_config ? file(settings.train_config) : [],
+        settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'steps', 'seed', 'checkpoint_dir']),
+        ch_code.map { code -> code.pretrain }
+    )
+
+    checkpoints = PRETRAIN.out.checkpoint
+
+    emit:
+    checkpoints // [ meta, path(checkpoint) ]
+}
