@@ -11,19 +11,22 @@ process DOWNLOAD {
 
     output:
     path "${project}", emit: raw
-    path "${project}/*.{json,tsv}", emit: records
+    path "${project}.plan.json", emit: plan
+    path "${project}.manifest.tsv", emit: manifest
 
     script:
     def api = study ? "embedded:${study}" : settings.gdc_api
     """
     brb-download --source gdc --api '${api}' --projects ${project} --modality rnaseq \\
         --sample-types ${settings.sample_types} --out ${project}
+    cp ${project}/plan.json ${project}.plan.json
+    cp ${project}/manifest.tsv ${project}.manifest.tsv
     """
 
     stub:
     """
     mkdir ${project}
     echo '{"source": "gdc", "files": []}' > ${project}/plan.json
-    touch ${project}/manifest.tsv ${project}/cases.json
+    touch ${project}/manifest.tsv ${project}/cases.json ${project}.plan.json ${project}.manifest.tsv
     """
 }

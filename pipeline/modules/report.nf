@@ -9,7 +9,8 @@ process REPORT {
     val _code    // hash of the code that this stage imports
 
     output:
-    path 'report', emit: report
+    path 'report/report.html', emit: page
+    path 'report/{results.csv,bulkrnabert_mqc.json}', emit: tables
 
     script:
     """
