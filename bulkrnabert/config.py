@@ -29,14 +29,16 @@ class FrozenConfig(BaseModel):
             ConfigError: lists every key that is unknown, missing or out of range.
         """
         if not isinstance(values, dict):
-            raise ConfigError(f"{source}: expected `key: value` lines for {cls.__name__}, found {type(values).__name__}")
+            raise ConfigError(
+                f"{source}: expected `key: value` lines for {cls.__name__}, found {type(values).__name__}"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = [
-                f"`{'.'.join(str(part) for part in item['loc']) or cls.__name__}`: {item['msg']} (found {item['input']!r})"
-                for item in error.errors()
-            ]
+            problems = []
+            for item in error.errors():
+                key = ".".join(str(part) for part in item["loc"]) or cls.__name__
+                problems.append(f"`{key}`: {item['msg']} (found {item['input']!r})")
             raise ConfigError(join_problems(source, problems)) from error
 
     @classmethod
@@ -69,4 +71,6 @@ def preset_path(kind: PresetKind, name: str) -> Path:
         path = folder / f"{name}.yaml"
         if path.is_file():
             return path
-    raise ConfigError(f"no {kind} preset named {name!r}: choose one of {', '.join(preset_names(kind))}, or give a YAML file")
+    raise ConfigError(
+        f"no {kind} preset named {name!r}: choose one of {', '.join(preset_names(kind))}, or give a YAML file"
+    )

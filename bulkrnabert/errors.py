@@ -45,7 +45,7 @@ class TrainingError(BulkRNABertError):
     exit_code = EXIT_OWN_FAULT
 
 
-class RunMeAgain(BulkRNABertError):
+class RunMeAgain(BulkRNABertError):  # noqa: N818 - an outcome, not a fault
     """Work was checkpointed before the time limit; the same command goes on from there."""
 
     exit_code = EXIT_RUN_ME_AGAIN

@@ -9,7 +9,6 @@ import ast
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -131,8 +130,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
         partial = Path(aside) / final.name
         yield partial
         if partial.is_dir() and final.is_dir():
-            os.replace(final, Path(aside) / f"{final.name}.old")
-        os.replace(partial, final)
+            final.replace(Path(aside) / f"{final.name}.old")
+        partial.replace(final)
 
 
 def write_json(path: Path, value: object) -> None:

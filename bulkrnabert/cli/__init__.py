@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class _StageGroup(click.Group):
     """Finds subcommands as modules of this folder: `serve-gdc` is `serve_gdc.py` with a click command `command`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         folder = Path(__file__).parent
         return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
