@@ -70,4 +70,7 @@ def main() -> None:
 def run_stage(stage: str) -> None:
     """Entry point of `bin/brb-<stage>`."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    # Processes that a stage starts (torchrun's workers) use the same code, also from a pulled pipeline.
+    source = str(Path(__file__).resolve().parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     sys.exit(_run([stage, *sys.argv[1:]]))

@@ -23,6 +23,10 @@ def declared_parameters(repository: Path) -> dict[str, dict[str, Any]]:
     return {name: prop for group in schema["$defs"].values() for name, prop in group["properties"].items()}
 
 
+def as_groovy(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value)
+
+
 def configured_parameters(nextflow: Nextflow, repository: Path, *options: str) -> dict[str, str]:
     finished = nextflow("config", str(repository), "-flat", *options)
     assert finished.returncode == 0, finished.output
@@ -39,11 +43,7 @@ def test_schema_and_configuration_declare_the_same(nextflow: Nextflow, repositor
     declared = declared_parameters(repository)
     assert sorted(configured) == sorted(declared)
     for name, prop in declared.items():
-        default = prop.get("default")
-        expected = (
-            "null" if default is None else json.dumps(default) if not isinstance(default, str) else f"'{default}'"
-        )
-        assert configured[name] == expected, name
+        assert configured[name] == as_groovy(prop.get("default")), name
 
 
 def test_parameter_page_is_current(repository: Path) -> None:
