@@ -35,6 +35,12 @@ class PortalError(BulkRNABertError):
     exit_code = EXIT_OWN_FAULT
 
 
+class PortalAnswerError(PortalError):
+    """What answers at the given address is not the expected portal, or speaks another version of its language."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
 class CheckpointError(BulkRNABertError):
     """A checkpoint folder is incomplete, hostile or does not fit the request."""
 

@@ -78,6 +78,10 @@ META_SPLIT_SHA256: Final = "brb.split_sha256"
 META_SPLIT_ID: Final = "brb.split_id"
 META_TOKENIZER_SHA256: Final = "brb.tokenizer_sha256"
 META_CLASSES: Final = "brb.classes"
+META_PROVENANCE: Final = "brb.provenance"
+
+# Portals
+PUBLIC_GDC_API: Final = "https://api.gdc.cancer.gov"
 
 # Token ids outside the bins
 PAD_ID: Final = 64

@@ -1,0 +1,69 @@
+"""`bulkrnabert embed`: checkpoint and expression to one vector a sample."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bulkrnabert.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bulkrnabert.models.bulkrnabert import Pooling
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("embed")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that `pretrain` or `import-weights` wrote.",
+)
+@click.option("--cohorts", type=click.Path(path_type=Path), help="Folder that `preprocess` wrote; it states its unit.")
+@click.option("--table", type=click.Path(path_type=Path), help="A table of your own; needs --unit.")
+@click.option("--unit", help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), zscore, …")
+@click.option("--format", "file_format", help="Format of --table.  [default: by its name and content]")
+@click.option("--layer", type=click.IntRange(min=1), help="Layer whose output is pooled.  [default: the last]")
+@click.option(
+    "--pooling", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Over the genes."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.  [default: from the gene count]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write: .h5ad or .parquet.")
+def command(
+    checkpoint: Path,
+    cohorts: Path | None,
+    table: Path | None,
+    unit: str | None,
+    file_format: str | None,
+    layer: int | None,
+    pooling: Pooling,
+    batch_size: int | None,
+    out: Path,
+) -> None:
+    """Embed every sample: mean over genes of a layer of the encoder, float32.
+
+    Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
+    there. Values are converted from the stated unit; a unit that cannot become the model's is refused. Uses a GPU
+    (bf16) when there is one.
+
+    Writes .h5ad (obsm["X_bulkrnabert"], sample columns in obs, provenance in uns) or .parquet (sample_id, values).
+    """
+    if (cohorts is None) == (table is None):
+        raise ConfigError("give either --cohorts or --table")
+    if (unit is None) != (table is None):
+        raise ConfigError("--unit belongs to --table: a table needs it, a cohorts folder states its own")
+    if file_format is not None and table is None:
+        raise ConfigError("--format belongs to --table")
+    from bulkrnabert.downstream.embed_files import EmbedRequest, embed_cohorts, embed_table
+
+    request = EmbedRequest(checkpoint, layer, pooling, batch_size, out)
+    if cohorts is not None:
+        shape = embed_cohorts(request, cohorts)
+    else:
+        assert table is not None and unit is not None
+        shape = embed_table(request, table, unit, file_format)
+    logger.info("%d samples x %d dimensions written to %s", *shape, out)

@@ -1,0 +1,110 @@
+"""`bulkrnabert evaluate`: predictions to numbers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bulkrnabert import keys
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("evaluate")
+@click.option(
+    "--predictions",
+    "prediction_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="predictions.parquet of a probe job; once a job.",
+)
+@click.option("--splits", "splits_path", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
+@click.option(
+    "--cohorts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that `preprocess` wrote; its clinical.tsv names the endpoint.",
+)
+@click.option(
+    "--embeddings",
+    "embedding_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Embeddings (.h5ad); the first by split_id is drawn in two dimensions.",
+)
+@click.option(
+    "--checkpoint-provenance",
+    "provenance_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="provenance.json of an encoder; test patients that it was pretrained on are counted.",
+)
+@click.option(
+    "--skipped",
+    "skipped_path",
+    type=click.Path(path_type=Path),
+    help="skipped.tsv of `split`; its rows are handed on to the report.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["leak-free", "transductive"]),
+    default="leak-free",
+    show_default=True,
+    help="leak-free refuses predictions from an encoder that was pretrained on test patients.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the resamples and the projection.")
+@click.option("--bootstrap", default=1000, show_default=True, help="Resamples of patients for the 95 % intervals.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+def command(
+    prediction_paths: tuple[Path, ...],
+    splits_path: Path,
+    cohorts: Path,
+    embedding_paths: tuple[Path, ...],
+    provenance_paths: tuple[Path, ...],
+    skipped_path: Path | None,
+    protocol: Literal["leak-free", "transductive"],
+    seed: int,
+    bootstrap: int,
+    out: Path,
+) -> None:
+    """Judge out-of-fold predictions; write metrics.json and results.csv.
+
+    Classification: accuracy, balanced accuracy, macro and weighted F1, AUROC. Survival: Harrell's C pooled and within
+    cohort (mean over cohorts, weighted by patients or not), comparing only patients of one fold. All higher is
+    better, each with a 95 % interval by patient bootstrap. Also confusion matrices, Kaplan-Meier curves of risk
+    tertiles (days), and a projection.
+    """
+    import pandas as pd
+
+    from bulkrnabert.data.splits import read_clinical, read_splits
+    from bulkrnabert.downstream.embeddings import read_embeddings
+    from bulkrnabert.downstream.predictions import read_predictions
+    from bulkrnabert.evaluate.evaluate import Setting, evaluate, read_training_patients, results_table
+    from bulkrnabert.evaluate.projection import project
+    from bulkrnabert.provenance import atomic_path, write_json
+
+    clinical = read_clinical(cohorts / keys.CLINICAL_TSV).set_index(keys.PATIENT_ID)
+    endpoint_of = dict(clinical[keys.ENDPOINT]) if keys.ENDPOINT in clinical.columns else {}
+    setting = Setting(read_splits(splits_path), protocol, seed, bootstrap, read_training_patients(provenance_paths))
+    predictions = [read_predictions(path) for path in prediction_paths]
+    embeddings = sorted((read_embeddings(path) for path in embedding_paths), key=lambda item: item.split_id)
+    projection = project(embeddings[0], seed) if embeddings else None
+    skipped: list[dict[str, str]] = []
+    if skipped_path is not None:
+        table = pd.read_csv(skipped_path, sep="\t", dtype=str, keep_default_na=False)
+        skipped = [{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")]
+    numbers = evaluate(predictions, endpoint_of, projection, skipped, setting)
+    write_json(out / keys.METRICS_JSON, numbers)
+    with atomic_path(out / keys.RESULTS_CSV) as partial:
+        results_table(numbers).to_csv(partial, index=False)
+    logger.info(
+        "%d numbers of %d jobs, intervals from %d resamples of patients; %d not estimable",
+        len(numbers["metrics"]),
+        len(predictions),
+        bootstrap,
+        sum(not row["estimable"] for row in numbers["metrics"]),
+    )

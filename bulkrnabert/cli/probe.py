@@ -1,0 +1,82 @@
+"""`bulkrnabert probe`: heads on frozen embeddings, and baselines, out of fold."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bulkrnabert import keys
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("probe")
+@click.option(
+    "--cohorts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that `preprocess` wrote; the baselines read its expression, every method its clinical.tsv.",
+)
+@click.option("--splits", "splits_path", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
+@click.option(
+    "--embeddings",
+    "embedding_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Embeddings (.h5ad) of an encoder; one for every fold, or a single one of an encoder trained on all samples.",
+)
+@click.option("--task", type=click.Choice([keys.CANCER_TYPE, keys.SURVIVAL]), required=True, help="What to predict.")
+@click.option("--scope", default=keys.PAN, show_default=True, help="`pan` for all cohorts together, or a cohort.")
+@click.option("--label-column", default=keys.COHORT, show_default=True, help="Class to predict; for cancer_type.")
+@click.option("--seed", default=0, show_default=True, help="Seed of inner folds, weights and dropout.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="predictions.parquet to write.")
+def command(
+    cohorts: Path,
+    splits_path: Path,
+    embedding_paths: tuple[Path, ...],
+    task: Literal["cancer_type", "survival"],
+    scope: str,
+    label_column: str,
+    seed: int,
+    out: Path,
+) -> None:
+    """Train heads on frozen embeddings and the baselines on the same folds; write what they say of unseen patients.
+
+    Classes: MLP and logistic regression against PCA or variable genes with logistic regression, and the most frequent
+    class.
+    Survival: Cox MLP and ridge Cox, a baseline hazard a cohort, against PCA + Cox and the cancer type alone. Risk is
+    the log of the cumulative hazard at the median follow-up (days) of the training part: higher is worse.
+    """
+    import pandas as pd
+
+    from bulkrnabert.data.splits import read_clinical, read_splits
+    from bulkrnabert.data.tables import read_cohorts
+    from bulkrnabert.downstream.embeddings import read_embeddings
+    from bulkrnabert.downstream.job import embeddings_by_split, expression_rows, make_job
+    from bulkrnabert.downstream.predictions import Predictions, write_predictions
+    from bulkrnabert.downstream.probe import probe_embeddings
+    from bulkrnabert.evaluate.baselines import expression_features, run_baselines
+
+    splits = read_splits(splits_path)
+    job = make_job(splits, read_clinical(cohorts / keys.CLINICAL_TSV), task, scope, label_column)
+    embeddings = [read_embeddings(path) for path in embedding_paths]
+    features = embeddings_by_split(job, embeddings, embedding_paths)
+    encoder_split = keys.ALL_SPLIT if len(embeddings) == 1 and embeddings[0].split_id == keys.ALL_SPLIT else ""
+    by_heads = probe_embeddings(job, features, seed, encoder_split)
+    tables = read_cohorts(cohorts)
+    expression = expression_features(expression_rows(job, tables.samples, tables.values), tables.unit)
+    by_baselines = run_baselines(job, expression, seed)
+    together = pd.concat([by_heads.frame, by_baselines.frame], ignore_index=True)
+    write_predictions(Predictions(together, by_heads.classes, by_heads.split_sha256), out)
+    logger.info(
+        "%s, scope %s: %d samples in %d folds, %d methods",
+        task,
+        scope,
+        len(job.rows),
+        len(job.folds),
+        together["method"].nunique(),
+    )

@@ -1,0 +1,70 @@
+"""`bulkrnabert report`: numbers to pages."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+logger = logging.getLogger(__name__)
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("report")
+@click.option("--metrics", type=_FILE, required=True, help="Numbers that `evaluate` wrote: metrics.json.")
+@click.option("--summary", type=_FILE, required=True, help="What `preprocess` kept and left out: summary.json.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=_FOLDER,
+    multiple=True,
+    help="Checkpoint folder of one encoder (provenance.json, records.jsonl), for its training curves. Repeat for each.",
+)
+@click.option("--rejected", type=_FILE, help="Every sample that was left out: rejected.tsv.")
+@click.option(
+    "--run", "run_file", type=_FILE, help="Facts about the run: run.json (version, command, parameters, software)."
+)
+@click.option(
+    "--small-cells",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Counts of patients or samples from 1 to below this are shown as `<N`, and single samples are not listed, "
+    "unless the data are open. 0 switches that off.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
+def command(
+    metrics: Path,
+    summary: Path,
+    checkpoints: tuple[Path, ...],
+    rejected: Path | None,
+    run_file: Path | None,
+    small_cells: int,
+    out: Path,
+) -> None:
+    """Make the report of a run. It computes nothing: every number comes from metrics.json.
+
+    Writes to OUT: report.html (one page that needs no network), results.csv (the same numbers, one a line) and
+    bulkrnabert_mqc.json (a table for MultiQC).
+    """
+    from bulkrnabert.report import inputs as report_inputs
+    from bulkrnabert.report.page import write_report
+
+    inputs = report_inputs.ReportInputs(
+        numbers=report_inputs.read_numbers(metrics),
+        summary=report_inputs.read_summary(summary),
+        encoders=sorted(map(report_inputs.read_encoder, checkpoints), key=lambda encoder: encoder.name),
+        rejected=report_inputs.read_rejected(rejected),
+        run=report_inputs.read_run(run_file),
+    )
+    page = write_report(inputs, out, small_cells)
+    logger.info(
+        "%s: %d numbers of %d cohorts, %d encoders",
+        page,
+        len(inputs.numbers.metrics),
+        len(inputs.summary.cohorts),
+        len(inputs.encoders),
+    )

@@ -1,0 +1,466 @@
+"""What `preprocess` works on: raw folders and own tables, their samples and cohorts, and a way to the values."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bulkrnabert import keys
+from bulkrnabert.data.clinical import (
+    Clinical,
+    SampleInfo,
+    blank_missing,
+    clinical_from_frame,
+    empty_clinical,
+    read_clinical_table,
+    sample_type_from_text,
+)
+from bulkrnabert.data.gdc_cases import read_gdc_cases
+from bulkrnabert.data.genes import GeneVocabulary, strip_version
+from bulkrnabert.data.samplesheet import COHORT_NAME, COHORT_NAME_RULE, SheetRow
+from bulkrnabert.data.sources.delimited import open_text
+from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression, star_sample_ids
+from bulkrnabert.data.sources.star import StarGenes, StarReader, list_star_files, read_star_genes
+from bulkrnabert.data.tables import SAMPLE_COLUMNS
+from bulkrnabert.data.units import Unit, check_scale, stored_unit, to_stored
+from bulkrnabert.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+GDC = "gdc"
+OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
+ROW = "row"
+ROWS_PER_PIECE = 64
+
+NORMAL_TISSUE = "normal_tissue"
+NO_COHORT = "no_cohort"
+COHORT_NOT_ASKED = "cohort_not_asked"
+EXACT_COPY = "exact_copy"
+ONE_PROFILE = "one_profile_a_patient"
+NO_LENGTH = "no_gene_length"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A sample that is left out, and why; the columns of `rejected.tsv`."""
+
+    sample_id: str
+    patient_id: str
+    cohort: str
+    file: str
+    rule: str
+    reason: str
+
+
+class ExpressionValues(Protocol):
+    """Values of the samples of one source, in the stored unit and the order of a vocabulary."""
+
+    @property
+    def genes(self) -> GeneVocabulary:
+        """Genes of the source."""
+
+    @property
+    def dropped(self) -> tuple[tuple[str, str], ...]:
+        """Genes left out while reading, as (rule, name)."""
+
+    @property
+    def annotation(self) -> str:
+        """Where the gene ids come from, if the files say so."""
+
+    @property
+    def stored_unit(self) -> Unit:
+        """Unit of what `pieces` gives."""
+
+    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
+        """Values of these rows in their order, shape (some, n_vocabulary) a piece."""
+
+
+@dataclass(frozen=True)
+class StarValues:
+    """Values that stay in their STAR-Counts files until they are asked for."""
+
+    files: tuple[Path, ...]
+    first: StarGenes
+
+    @property
+    def genes(self) -> GeneVocabulary:
+        """Genes of the first file."""
+        return self.first.genes
+
+    @property
+    def dropped(self) -> tuple[tuple[str, str], ...]:
+        """Summary rows and `_PAR_Y` copies."""
+        return self.first.normalised.dropped
+
+    @property
+    def annotation(self) -> str:
+        """As the comment line says, `GENCODE v36`."""
+        return self.first.annotation
+
+    @property
+    def stored_unit(self) -> Unit:
+        """TPM, as the files have it."""
+        return Unit("tpm")
+
+    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
+        """Read the files of these rows."""
+        yield from StarReader(self.first, vocabulary).batches([self.files[row] for row in rows])
+
+
+@dataclass(frozen=True)
+class TableValues:
+    """Values of a table in memory, converted piece by piece."""
+
+    table: ExpressionTable
+    unit: Unit
+    gene_lengths: npt.NDArray[np.float64] | None
+    dropped: tuple[tuple[str, str], ...]
+    annotation: str = ""
+
+    @property
+    def genes(self) -> GeneVocabulary:
+        """Genes of the table."""
+        return self.table.genes
+
+    @property
+    def stored_unit(self) -> Unit:
+        """What the unit becomes."""
+        return stored_unit(self.unit, self.gene_lengths is not None)
+
+    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
+        """Convert over all genes of the table, then align: TPM is a share of the whole."""
+        alignment = vocabulary.align(self.genes.gene_ids)
+        n_clipped = 0
+        for start in range(0, len(rows), ROWS_PER_PIECE):
+            part = self.table.values[list(rows[start : start + ROWS_PER_PIECE])]
+            stored = to_stored(part, self.unit, self.gene_lengths)
+            n_clipped += stored.n_clipped
+            yield alignment.apply(stored.values)
+        if n_clipped:
+            logger.info("%d values just below zero (as %s) were set to zero", n_clipped, self.unit.linear)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One raw folder or one table.
+
+    Attributes:
+        label: `gdc`, or the name of the file.
+        where: Its path, for messages.
+        values: The way to the values; `row` of `samples` counts its rows.
+        samples: The six sample columns and `row`, one row a sample that is kept.
+        rejected: Samples that are not.
+        clinical: Clinical data of the patients.
+        unit: What the numbers were said to be.
+        data_access: `open`, `controlled` or `local`.
+    """
+
+    label: str
+    where: Path
+    values: ExpressionValues
+    samples: pd.DataFrame
+    rejected: tuple[Rejected, ...]
+    clinical: Clinical
+    unit: Unit
+    data_access: str
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How inputs are read: endpoint, cohort column, whether normal tissue is kept, a file of gene lengths."""
+
+    endpoint: str = "OS"
+    cohort_column: str = keys.COHORT
+    use_normals: bool = False
+    gene_lengths: Path | None = None
+
+
+def collect_sources(raw_folders: Sequence[Path], rows: Sequence[SheetRow], options: InputOptions) -> list[Source]:
+    """Read everything that can be known before values are converted and written.
+
+    Args:
+        raw_folders: Outputs of `bulkrnabert download`.
+        rows: Own tables; the same table may stand there once for each of its cohorts.
+        options: How to read them.
+    Raises:
+        DataError: a file, id, unit or clinical table is wrong, or a sample occurs twice.
+        VocabularyError: gene ids are wrong.
+    """
+    lengths = _read_gene_lengths(options.gene_lengths) if options.gene_lengths else None
+    sources = [_read_raw(folder, options) for folder in raw_folders]
+    groups: defaultdict[tuple[Path, str, Unit, Path | None], list[SheetRow]] = defaultdict(list)
+    for row in rows:
+        groups[(row.path, row.format, row.unit, row.clinical)].append(row)
+    sources += [_read_own(group, options, lengths) for group in groups.values()]
+    if not sources:
+        raise DataError("nothing to preprocess: give --raw, --table or --samplesheet")
+    _refuse_repeated_samples(sources)
+    return sorted(sources, key=lambda source: (source.label, str(source.where)))
+
+
+def _read_raw(folder: Path, options: InputOptions) -> Source:
+    plan_path = folder / keys.PLAN_JSON
+    try:
+        plan = json.loads(plan_path.read_text(encoding="utf-8"))
+        files, left_out = list(plan["files"]), list(plan["rejected"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{plan_path}: no plan of `bulkrnabert download` ({error!r}); download again") from error
+    if plan.get("modality") != keys.RNASEQ:
+        raise DataError(f"{plan_path}: modality {plan.get('modality')!r}; this release preprocesses {keys.RNASEQ} only")
+    if not files:
+        raise DataError(f"{plan_path}: the plan lists no file; check --projects of the download")
+    if options.endpoint != "OS":
+        raise DataError(
+            f"{folder}: the GDC's cases have overall survival only, not {options.endpoint}; use --endpoint OS"
+        )
+    paths = tuple(folder / str(file["file_id"]) / str(file["file_name"]) for file in files)
+    absent = [path for path in paths if not path.is_file()]
+    if absent:
+        raise DataError(
+            f"{folder}: {len(absent)} of {len(paths)} planned files are not there, as {absent[0]}; resume it"
+        )
+    samples = pd.DataFrame(
+        [
+            {
+                keys.SAMPLE_ID: file["sample_id"],
+                keys.PATIENT_ID: file["patient_id"],
+                keys.COHORT: file["project_id"],
+                keys.PROJECT_ID: file["project_id"],
+                keys.SAMPLE_TYPE: sample_type_from_text(str(file["sample_type"])),
+                keys.SOURCE: GDC,
+                ROW: row,
+            }
+            for row, file in enumerate(files)
+        ]
+    )
+    rejected = [
+        Rejected(
+            str(file.get("sample_id") or ""),
+            str(file.get("patient_id") or ""),
+            str(file.get("project_id") or ""),
+            str(file.get("file_name") or ""),
+            str(file.get("rule") or ""),
+            str(file.get("reason") or ""),
+        )
+        for file in left_out
+    ]
+    samples = _drop_normals(samples, rejected, options, lambda row: paths[row].name)
+    is_open = all(file.get("access") == OPEN for file in files)
+    return Source(
+        GDC,
+        folder,
+        StarValues(paths, read_star_genes(paths[0])),
+        samples,
+        tuple(rejected),
+        read_gdc_cases(folder / keys.CASES_JSON),
+        Unit("tpm"),
+        OPEN if is_open else CONTROLLED,
+    )
+
+
+def _read_own(group: list[SheetRow], options: InputOptions, lengths: dict[str, float] | None) -> Source:
+    row = group[0]
+    clinical = (
+        read_clinical_table(row.clinical, options.endpoint, options.cohort_column) if row.clinical else empty_clinical()
+    )
+    rejected: list[Rejected] = []
+    values: ExpressionValues
+    if parse_format(row.format, row.path).name == "star_counts":
+        files = list_star_files(row.path)
+        values = StarValues(tuple(files), read_star_genes(files[0]))
+        sample_ids = star_sample_ids(files, clinical.known_ids)
+        rows_kept = _one_row_a_sample(row, sample_ids, None, clinical, rejected)
+    else:
+        table = read_expression(row.path, row.format, clinical.known_ids)
+        if row.clinical is None and table.obs is not None:
+            obs = blank_missing(table.obs).assign(**{keys.SAMPLE_ID: list(table.sample_ids)})
+            clinical = clinical_from_frame(obs, row.path, options.endpoint, options.cohort_column)
+        check_scale(table.values, row.unit, str(row.path))
+        values = _table_values(row, table, lengths)
+        sample_ids = table.sample_ids
+        rows_kept = _one_row_a_sample(row, sample_ids, table.values, clinical, rejected)
+    found = [(position, sample_ids[position], clinical.find(sample_ids[position])) for position in rows_kept]
+    taken = _assign_cohorts(group, found, clinical, rejected)
+    samples = pd.DataFrame(
+        [
+            {
+                keys.SAMPLE_ID: sample_id,
+                keys.PATIENT_ID: info.patient_id,
+                keys.COHORT: info.cohort,
+                keys.PROJECT_ID: "",
+                keys.SAMPLE_TYPE: info.sample_type,
+                keys.SOURCE: row.path.name,
+                ROW: position,
+            }
+            for position, sample_id, info in taken
+        ],
+        columns=[*SAMPLE_COLUMNS, ROW],
+    )
+    samples = _drop_normals(samples, rejected, options, lambda _: row.path.name)
+    logger.info("%s: %d samples kept, %d rejected", row.path, len(samples), len(rejected))
+    return Source(row.path.name, row.path, values, samples, tuple(rejected), clinical, row.unit, LOCAL)
+
+
+def _table_values(row: SheetRow, table: ExpressionTable, lengths: dict[str, float] | None) -> TableValues:
+    if row.unit.base != "counts" or lengths is None:
+        stored_unit(row.unit)
+        return TableValues(table, row.unit, None, table.dropped)
+    known = [column for column, gene_id in enumerate(table.gene_ids) if gene_id in lengths]
+    if not known:
+        raise DataError(f"{row.path}: the file of gene lengths has none of its genes, as {table.gene_ids[0]!r}")
+    dropped = [(NO_LENGTH, gene_id) for gene_id in table.gene_ids if gene_id not in lengths]
+    logger.info("%s: %d of %d genes have no length and are left out", row.path, len(dropped), len(table.genes))
+    genes = table.genes.subset(known)
+    kept = ExpressionTable(table.sample_ids, genes, table.values[:, known], table.obs, table.dropped)
+    return TableValues(
+        kept, row.unit, np.array([lengths[gene_id] for gene_id in genes.gene_ids]), (*table.dropped, *dropped)
+    )
+
+
+def _one_row_a_sample(
+    row: SheetRow,
+    sample_ids: Sequence[str],
+    values: npt.NDArray[np.float32] | None,
+    clinical: Clinical,
+    rejected: list[Rejected],
+) -> list[int]:
+    """Rows to keep when ids repeat: only patients that the clinical table repeats too may do so."""
+    earlier: defaultdict[str, list[int]] = defaultdict(list)
+    kept = []
+    for position, sample_id in enumerate(sample_ids):
+        before = earlier[sample_id]
+        before.append(position)
+        if len(before) == 1:
+            kept.append(position)
+            continue
+        if values is None or sample_id not in clinical.repeated_patients:
+            raise DataError(
+                f"{row.path}: sample {sample_id!r} stands there twice (samples {before[0] + 1} and {position + 1});"
+                " keep one profile, or give the two different ids"
+            )
+        info = clinical.find(sample_id)
+        original = next((other for other in before[:-1] if np.array_equal(values[other], values[position])), None)
+        rule, reason = (
+            (ONE_PROFILE, f"another profile of this patient is sample {before[0] + 1} of the table")
+            if original is None
+            else (EXACT_COPY, f"the same values as sample {original + 1} of the table")
+        )
+        rejected.append(Rejected(sample_id, info.patient_id, info.cohort, row.path.name, rule, reason))
+    return kept
+
+
+def _assign_cohorts(
+    group: list[SheetRow],
+    found: list[tuple[int, str, SampleInfo]],
+    clinical: Clinical,
+    rejected: list[Rejected],
+) -> list[tuple[int, str, SampleInfo]]:
+    """Which cohort each sample belongs to, by the rows that list the table and by its clinical table."""
+    if not clinical.has_cohorts or not clinical.cohorts:
+        if len(group) > 1:
+            raise DataError(
+                f"{group[0].path}: listed for {len(group)} cohorts ({', '.join(row.cohort for row in group)}) but no"
+                " cohort column tells its samples apart; give a clinical table with one, or list the table once"
+            )
+        cohort = group[0].cohort
+        return [
+            (position, name, SampleInfo(info.patient_id, cohort, info.sample_type, info.is_listed))
+            for position, name, info in found
+        ]
+    asked = {row.cohort for row in group}
+    studies = asked - clinical.cohorts
+    if studies:
+        if len(asked) > 1:
+            raise DataError(
+                f"{group[0].path}: cohort {sorted(studies)[0]!r} ({group[0].where}) is not among those of"
+                f" {clinical.source} ({', '.join(sorted(clinical.cohorts)[:12])}), while other rows name some of them;"
+                " list the table once under the name of the study, or once for each cohort"
+            )
+        logger.info(
+            "%s: samples of %s take their cohort from %s (%d cohorts)",
+            group[0].path,
+            group[0].cohort,
+            clinical.source,
+            len(clinical.cohorts),
+        )
+        asked = set(clinical.cohorts)
+    wrong = sorted(cohort for cohort in asked if not COHORT_NAME.match(cohort))
+    if wrong:
+        raise DataError(f"{clinical.source}: cohort {wrong[0]!r}; a cohort is named with {COHORT_NAME_RULE}")
+    taken = []
+    for position, name, info in found:
+        if info.cohort in asked:
+            taken.append((position, name, info))
+        elif info.cohort:
+            reason = f"its cohort {info.cohort} is not asked for"
+            rejected.append(Rejected(name, info.patient_id, info.cohort, group[0].path.name, COHORT_NOT_ASKED, reason))
+        else:
+            reason = f"no cohort in {clinical.source}"
+            rejected.append(Rejected(name, info.patient_id, "", group[0].path.name, NO_COHORT, reason))
+    return taken
+
+
+def _drop_normals(
+    samples: pd.DataFrame, rejected: list[Rejected], options: InputOptions, file_of: Callable[[int], str]
+) -> pd.DataFrame:
+    if options.use_normals:
+        return samples
+    normal = samples[keys.SAMPLE_TYPE] == keys.NORMAL
+    for sample in samples[normal].to_dict("records"):
+        rejected.append(
+            Rejected(
+                sample[keys.SAMPLE_ID],
+                sample[keys.PATIENT_ID],
+                sample[keys.COHORT],
+                file_of(sample[ROW]),
+                NORMAL_TISSUE,
+                "normal tissue, kept with --normals",
+            )
+        )
+    return samples[~normal].reset_index(drop=True)
+
+
+def _refuse_repeated_samples(sources: list[Source]) -> None:
+    first: dict[str, str] = {}
+    for source in sources:
+        for sample_id, cohort in zip(source.samples[keys.SAMPLE_ID], source.samples[keys.COHORT], strict=True):
+            here = f"{source.where} (cohort {cohort})"
+            if sample_id in first:
+                raise DataError(f"sample {sample_id!r} is in {first[sample_id]} and in {here}; keep it in one of them")
+            first[sample_id] = here
+
+
+def _read_gene_lengths(path: Path) -> dict[str, float]:
+    with open_text(path) as handle:
+        separator = "\t" if "\t" in handle.readline() else ","
+        handle.seek(0)
+        rows = [[cell.strip() for cell in cells] for cells in csv.reader(handle, delimiter=separator) if cells]
+    header = [name.lower() for name in rows[0]]
+    id_columns = [name for name in ("gene_id", "ensg_id", "ensembl_id", "symbol", "gene_name") if name in header]
+    length_columns = [name for name in ("length", "gene_length") if name in header]
+    if not id_columns or not length_columns:
+        raise DataError(f"{path}: expected the columns `gene_id` and `length` (bases), found {rows[0]}")
+    id_at, length_at = header.index(id_columns[0]), header.index(length_columns[0])
+    lengths: dict[str, float] = {}
+    for number, cells in enumerate(rows[1:], start=2):
+        try:
+            gene_id, length = strip_version(cells[id_at]), float(cells[length_at])
+        except (IndexError, ValueError) as error:
+            raise DataError(f"{path}: row {number}: no gene length in {cells}") from error
+        if not length > 0:
+            raise DataError(
+                f"{path}: row {number}: length {length:g} of {gene_id}, expected a positive number of bases"
+            )
+        if gene_id is not None and lengths.setdefault(gene_id, length) != length:
+            raise DataError(f"{path}: row {number}: {gene_id} stands there before with another length")
+    return lengths

@@ -1,0 +1,164 @@
+"""The samplesheet of own files: read and checked as a whole, with every problem named at once."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkrnabert import keys
+from bulkrnabert.data.sources.delimited import open_text
+from bulkrnabert.data.sources.files import parse_format
+from bulkrnabert.data.units import Unit, parse_unit
+from bulkrnabert.errors import DataError, join_problems
+
+COLUMNS = (keys.COHORT, "modality", "path", "format", "unit", "clinical")
+OPTIONAL_COLUMNS = ("format", "unit", "clinical")
+COHORT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+COHORT_NAME_RULE = "letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name)"
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One table of expression.
+
+    Attributes:
+        where: Row of the sheet or option of the command, for messages.
+        cohort: Cohort, or a study whose samples take their cohort from the clinical table.
+        path: File, or folder of STAR-Counts files.
+        format: As `sources.files.parse_format` reads it; empty to go by the extension.
+        unit: What the numbers are.
+        clinical: Clinical table, if there is one.
+    """
+
+    where: str
+    cohort: str
+    path: Path
+    format: str
+    unit: Unit
+    clinical: Path | None
+
+
+def read_samplesheet(path: Path) -> list[SheetRow]:
+    """Read a samplesheet (CSV or TSV; `cohort, modality, path, format, unit, clinical`).
+
+    Paths are relative to the sheet itself, also when it is reached through a link. `format`, `unit` and `clinical` may
+    be empty: the extension tells the format, and STAR-Counts files are in TPM.
+
+    Raises:
+        DataError: lists every problem with its row.
+    """
+    with open_text(path) as handle:
+        separator = "\t" if "\t" in handle.readline() else ","
+        handle.seek(0)
+        lines = [[cell.strip() for cell in cells] for cells in csv.reader(handle, delimiter=separator)]
+    header, body = lines[0], [(number, cells) for number, cells in enumerate(lines[1:], start=2) if any(cells)]
+    problems = _header_problems(header)
+    if problems:
+        raise DataError(join_problems(f"samplesheet {path}", problems))
+    if not body:
+        raise DataError(f"samplesheet {path}: a header without rows; list at least one table")
+    folder = path.resolve().parent
+    rows: list[SheetRow] = []
+    seen: dict[tuple[str, Path], str] = {}
+    for number, cells in body:
+        if len(cells) > len(header):
+            problems.append(f"row {number}: {len(cells)} cells, but the header has {len(header)} columns")
+            continue
+        values = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
+        row, found = _parse_row(number, values, folder)
+        problems += found
+        if row is not None:
+            key = (row.cohort, row.path.resolve())
+            if key in seen:
+                problems.append(f"row {number}: {values['path']!r} is listed for {row.cohort!r} in {seen[key]} already")
+            seen.setdefault(key, row.where)
+            rows.append(row)
+    if problems:
+        raise DataError(join_problems(f"samplesheet {path}", problems))
+    return rows
+
+
+def make_row(cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None) -> SheetRow:
+    """One table named on the command line, checked like a row of a samplesheet.
+
+    Raises:
+        DataError: lists every problem.
+    """
+    values = {
+        keys.COHORT: cohort,
+        "modality": keys.RNASEQ,
+        "path": str(path),
+        "format": fmt,
+        "unit": unit,
+        "clinical": str(clinical) if clinical else "",
+    }
+    row, problems = _parse_row(0, values, Path())
+    if row is None:
+        raise DataError(join_problems("--table", [problem.removeprefix("row 0: ") for problem in problems]))
+    return row
+
+
+def _header_problems(header: list[str]) -> list[str]:
+    problems = []
+    missing = [name for name in COLUMNS if name not in header and name not in OPTIONAL_COLUMNS]
+    for name in header:
+        if name not in COLUMNS:
+            near = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
+            hint = f", did you mean `{near[0]}`?" if near else f"; columns are {', '.join(COLUMNS)}"
+            problems.append(f"unknown column {name!r}{hint}")
+    problems += [f"column `{name}` is missing" for name in missing]
+    problems += [f"column `{name}` stands there twice" for name in sorted({n for n in header if header.count(n) > 1})]
+    return problems
+
+
+def _parse_row(number: int, values: dict[str, str], folder: Path) -> tuple[SheetRow | None, list[str]]:
+    where = f"row {number}"
+    problems = []
+    cohort = values[keys.COHORT]
+    if not cohort:
+        problems.append(f"{where}: no cohort")
+    elif not COHORT_NAME.match(cohort):
+        problems.append(f"{where}: cohort {cohort!r}; a cohort is named with {COHORT_NAME_RULE}")
+    problems += _modality_problems(where, values["modality"])
+    table = folder / values["path"]
+    unit = None
+    if not values["path"]:
+        problems.append(f"{where}: no path")
+    elif not table.exists():
+        problems.append(f"{where}: {values['path']!r} not found (looked for {table})")
+    else:
+        try:
+            choice = parse_format(values["format"], table)
+            unit = _unit(values["unit"], choice.name == "star_counts")
+        except DataError as error:
+            problems.append(f"{where}: {error}")
+    clinical = folder / values["clinical"] if values["clinical"] else None
+    if clinical is not None and not clinical.is_file():
+        problems.append(f"{where}: clinical table {values['clinical']!r} not found (looked for {clinical})")
+    if problems or unit is None:
+        return None, problems
+    return SheetRow(where, cohort, table, values["format"], unit, clinical), []
+
+
+def _modality_problems(where: str, modality: str) -> list[str]:
+    if modality == keys.RNASEQ:
+        return []
+    if modality == keys.METHYLATION:
+        return [f"{where}: modality `methylation`: this release reads {keys.RNASEQ} only; leave the row out"]
+    near = difflib.get_close_matches(modality.lower(), (keys.RNASEQ, keys.METHYLATION), n=1)
+    hint = f", did you mean {near[0]!r}?" if near else f"; write {keys.RNASEQ!r}"
+    return [f"{where}: unknown modality {modality!r}{hint}"]
+
+
+def _unit(text: str, is_star: bool) -> Unit:
+    if is_star:
+        unit = parse_unit(text or "tpm")
+        if unit != Unit("tpm"):
+            raise DataError(f"unit {text!r}: of STAR-Counts files the TPM column is read; write tpm or nothing")
+        return unit
+    if not text:
+        raise DataError("no unit; say what the numbers are, as tpm, log2(tpm+0.001), rsem, counts")
+    return parse_unit(text)

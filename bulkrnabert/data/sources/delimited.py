@@ -1,0 +1,241 @@
+"""Tables of text and Parquet as a grid of numbers: ids at both sides, what is no expression left out and listed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bulkrnabert.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ROWS_PER_PIECE = 4000
+GCT_VERSION = "#1.2"
+ANNOTATION_COLUMNS = frozenset(
+    {"gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol", "description", "gene_type", "gene_biotype"}
+    | {"biotype", "gene_length", "length", "effective_length", "chr", "chrom", "chromosome", "chromstart", "chromend"}
+    | {"start", "end", "strand", "entrez", "entrez_id", "entrezgene", "entrez_gene_id", "transcript_id(s)"}
+)
+LABEL_COLUMNS = frozenset(
+    {"patient_id", "cohort", "project_id", "sample_type", "sample_type_code", "age", "age_diagnosed", "gender", "sex"}
+    | {"os", "os.time", "pfi", "pfi.time", "dss", "dss.time", "dfi", "dfi.time", "time_days", "event"}
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A rectangle of numbers, not yet known which side the genes are on.
+
+    Attributes:
+        rows: Ids down the side.
+        columns: Ids along the top.
+        values: Shape (rows, columns), float32; NaN for a missing cell.
+        row_title: Title of the id column, as `gene_id`; empty where there is none.
+        column_title: Title of the ids along the top (Parquet only).
+        dropped_columns: Columns that hold no expression: text, gene annotation, labels.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    row_title: str
+    column_title: str
+    dropped_columns: tuple[str, ...]
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file, unpacked when it is gzip whatever its name.
+
+    Raises:
+        DataError: missing, empty, not text, an HTML page, or a damaged archive.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == GZIP_MAGIC
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+            if packed
+            else path.open(encoding="utf-8-sig", newline="")
+        ) as handle:
+            start = handle.read(512).lstrip()
+            if not start:
+                raise DataError(f"{path}: empty file, expected a table")
+            if start.lower().startswith(("<!doctype", "<html", "<?xml")):
+                raise DataError(f"{path}: an HTML page, not a table: a download that went wrong?")
+            handle.seek(0)
+            yield handle
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a UTF-8 text file: {error}") from error
+
+
+def read_delimited(path: Path, separator: str) -> Grid:
+    """Read a TSV or CSV table whose first column holds ids; lines that start with `#` before the header are skipped.
+
+    Raises:
+        DataError: no table, or a cell that is no number (names row and column).
+    """
+    with open_text(path) as handle:
+        line = handle.readline()
+        while line.startswith("#"):
+            line = handle.readline()
+        header = next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+        return _read_rows(path, handle, separator, header)
+
+
+def read_gct(path: Path) -> Grid:
+    """Read a GCT 1.2 table: `#1.2`, the numbers of genes and samples, then `Name Description <samples…>`.
+
+    Raises:
+        DataError: another version, or the numbers at the top do not fit the table.
+    """
+    with open_text(path) as handle:
+        version = handle.readline().strip()
+        sizes = handle.readline().split()
+        header = handle.readline().rstrip("\r\n").split("\t")
+        if version != GCT_VERSION or len(sizes) < 2 or not all(size.isdigit() for size in sizes[:2]):
+            raise DataError(
+                f"{path}: expected a GCT file, `{GCT_VERSION}` and then the numbers of genes and samples; found"
+                f" {version!r} and {' '.join(sizes)!r}"
+            )
+        if [name.lower() for name in header[:2]] != ["name", "description"]:
+            raise DataError(f"{path}: line 3 of a GCT file starts with Name and Description, found {header[:2]}")
+        grid = _read_rows(path, handle, "\t", header)
+    found, stated = (len(grid.rows), len(grid.columns)), (int(sizes[0]), int(sizes[1]))
+    if found != stated:
+        raise DataError(
+            f"{path}: says {stated[0]} genes x {stated[1]} samples at the top but holds {found[0]} x {found[1]}:"
+            " truncated? Download it again"
+        )
+    return grid
+
+
+def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str]) -> Grid:
+    if len(header) < 2:
+        raise DataError(
+            f"{path}: only one column when split at {'tabs' if separator == chr(9) else 'commas'}; found the header"
+            f" {header[:1]}. Check the format (tsv or csv)"
+        )
+    try:
+        pieces = pd.read_csv(
+            handle, sep=separator, header=None, dtype={0: str}, chunksize=ROWS_PER_PIECE, low_memory=False
+        )
+        rows: list[str] = []
+        blocks: list[npt.NDArray[np.float32]] = []
+        plan: _Columns | None = None
+        for piece in pieces:
+            plan = plan or _Columns.choose(path, header, piece)
+            if piece.shape[1] != 1 + len(plan.names):
+                raise DataError(f"{path}: {piece.shape[1]} columns in the rows, {1 + len(plan.names)} in the header")
+            ids = piece[0].fillna("").str.strip().tolist()
+            rows.extend(ids)
+            blocks.append(_numbers(path, piece, plan, ids))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: no regular table: {error}") from error
+    assert plan is not None
+    return Grid(
+        tuple(rows),
+        tuple(plan.names[position] for position in plan.kept),
+        np.concatenate(blocks),
+        plan.title,
+        "",
+        tuple(name for position, name in enumerate(plan.names) if position not in set(plan.kept)),
+    )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    title: str
+    names: tuple[str, ...]
+    kept: tuple[int, ...]
+
+    @classmethod
+    def choose(cls, path: Path, header: list[str], piece: pd.DataFrame) -> _Columns:
+        # R writes one title fewer than columns when the ids are row names.
+        named = len(header) == piece.shape[1]
+        names = tuple(name.strip() for name in (header[1:] if named else header))
+        if not named and len(header) != piece.shape[1] - 1:
+            raise DataError(f"{path}: {len(header)} titles in the header but {piece.shape[1]} columns in the rows")
+        kept = tuple(
+            position for position, name in enumerate(names) if not _is_beside(name, piece.iloc[:, position + 1])
+        )
+        if not kept:
+            raise DataError(f"{path}: no column of numbers beside the ids; found {', '.join(names[:5])}")
+        return cls(header[0].strip() if named else "", names, kept)
+
+
+def _is_beside(name: str, column: pd.Series) -> bool:
+    """Whether a column holds no expression: annotation, a label, or mostly text."""
+    if name.lower() in ANNOTATION_COLUMNS or name.lower() in LABEL_COLUMNS:
+        return True
+    if pd.api.types.is_numeric_dtype(column):
+        return False
+    present = column.dropna()
+    return bool(pd.to_numeric(present, errors="coerce").isna().mean() > 0.5)
+
+
+def _numbers(path: Path, piece: pd.DataFrame, plan: _Columns, ids: list[str]) -> npt.NDArray[np.float32]:
+    block = np.empty((len(piece), len(plan.kept)), dtype=np.float32)
+    for target, position in enumerate(plan.kept):
+        column = piece.iloc[:, position + 1]
+        if not pd.api.types.is_numeric_dtype(column):
+            numbers = pd.to_numeric(column, errors="coerce")
+            wrong = np.flatnonzero((numbers.isna() & column.notna()).to_numpy())
+            if wrong.size:
+                raise DataError(
+                    f"{path}: {column.iloc[wrong[0]]!r} is no number, in row {ids[wrong[0]]!r}, column"
+                    f" {plan.names[position]!r}"
+                )
+            column = numbers
+        block[:, target] = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    return block
+
+
+def read_parquet(path: Path) -> Grid:
+    """Read a Parquet table: ids in its pandas index, or in its first column of text.
+
+    Raises:
+        DataError: not Parquet, no ids, or a column of numbers with text in it.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+    if frame.empty:
+        raise DataError(f"{path}: an empty table ({frame.shape[0]} rows x {frame.shape[1]} columns)")
+    column_title = str(frame.columns.name or "")
+    if isinstance(frame.index, pd.RangeIndex):
+        text = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        if not text:
+            raise DataError(f"{path}: no ids: neither a pandas index nor a column of text beside the numbers")
+        frame = frame.set_index(text[0])
+    ids = ["" if pd.isna(name) else str(name).strip() for name in frame.index]
+    names = tuple(str(name).strip() for name in frame.columns)
+    kept = tuple(position for position, name in enumerate(names) if not _is_beside(name, frame.iloc[:, position]))
+    if not kept:
+        raise DataError(f"{path}: no column of numbers beside the ids; found {', '.join(names[:5])}")
+    numeric = frame.iloc[:, list(kept)]
+    if all(pd.api.types.is_numeric_dtype(dtype) for dtype in numeric.dtypes):
+        values = numeric.to_numpy(dtype=np.float32, na_value=np.nan)
+    else:
+        piece = frame.reset_index()
+        values = _numbers(path, piece, _Columns(str(frame.index.name or ""), names, kept), ids)
+    return Grid(
+        tuple(ids),
+        tuple(names[position] for position in kept),
+        values,
+        str(frame.index.name or ""),
+        column_title,
+        tuple(name for position, name in enumerate(names) if position not in set(kept)),
+    )

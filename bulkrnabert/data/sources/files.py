@@ -1,0 +1,202 @@
+"""A user's own expression table, in any of the usual formats and either orientation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bulkrnabert.data.genes import GeneKind, GeneVocabulary, normalise_gene_ids
+from bulkrnabert.data.sources.delimited import Grid, read_delimited, read_gct, read_parquet
+from bulkrnabert.data.sources.orientation import Orientation, genes_are_rows
+from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
+from bulkrnabert.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+Format = Literal["tsv", "csv", "parquet", "h5ad", "gct", "star_counts"]
+BY_EXTENSION: dict[str, Format] = {
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".h5ad": "h5ad",
+    ".gct": "gct",
+}
+
+
+@dataclass(frozen=True)
+class FormatChoice:
+    """A format, and the orientation where the user stated one."""
+
+    name: Format
+    orientation: Orientation | None
+
+
+@dataclass(frozen=True)
+class ExpressionTable:
+    """Expression as a user gave it, samples in rows, genes cleaned, values unchanged.
+
+    Attributes:
+        sample_ids: One id a row; may hold an id twice.
+        genes: Cleaned genes (see `normalise_gene_ids`), one a column.
+        values: Shape (samples, genes), float32, no missing value; may hold infinities.
+        obs: Columns that an `.h5ad` file has beside its samples, as text, one row a sample; else None.
+        dropped: Genes and columns left out, as (rule, name in the file).
+    """
+
+    sample_ids: tuple[str, ...]
+    genes: GeneVocabulary
+    values: npt.NDArray[np.float32]
+    obs: pd.DataFrame | None
+    dropped: tuple[tuple[str, str], ...]
+
+    @property
+    def gene_ids(self) -> tuple[str, ...]:
+        """Cleaned gene ids, one a column of `values`."""
+        return self.genes.gene_ids
+
+    @property
+    def kind(self) -> GeneKind:
+        """Whether the genes are Ensembl ids or symbols."""
+        return self.genes.kind
+
+
+def parse_format(text: str, path: Path) -> FormatChoice:
+    """Read a format as `tsv`, `csv:genes-in-rows`, or nothing: then the extension decides.
+
+    Raises:
+        DataError: not a format, not an orientation, or an extension that says nothing.
+    """
+    name, _, orientation = text.strip().lower().partition(":")
+    if not name:
+        if path.is_dir():
+            return FormatChoice("star_counts", None)
+        extension = Path(path.name.removesuffix(".gz")).suffix.lower()
+        if extension not in BY_EXTENSION:
+            raise DataError(
+                f"{path}: the extension {extension!r} does not tell the format; give one of"
+                f" {', '.join(get_args(Format))}"
+            )
+        name = BY_EXTENSION[extension]
+    for known in get_args(Format):
+        if name == known:
+            if not orientation:
+                return FormatChoice(known, None)
+            if known not in ("tsv", "csv", "parquet"):
+                raise DataError(f"format {text!r}: an orientation is stated for tsv, csv and parquet only")
+            if orientation not in get_args(Orientation):
+                raise DataError(
+                    f"format {text!r}: unknown orientation {orientation!r}; one of {', '.join(get_args(Orientation))}"
+                )
+            return FormatChoice(known, "genes-in-rows" if orientation == "genes-in-rows" else "genes-in-columns")
+    raise DataError(f"unknown format {text!r}; one of {', '.join(get_args(Format))}, or none to go by the extension")
+
+
+def read_expression(path: Path, fmt: str = "", known_sample_ids: Collection[str] = ()) -> ExpressionTable:
+    """Read one table.
+
+    Args:
+        path: A file (`.gz` as well), or a folder of STAR-Counts files.
+        fmt: `tsv`, `csv`, `parquet`, `h5ad`, `gct`, `star_counts`; empty to go by the extension. `tsv`, `csv` and
+            `parquet` may say `:genes-in-rows` or `:genes-in-columns`; else the ids decide.
+        known_sample_ids: Sample and patient ids of the clinical table, which help to tell samples from genes.
+    Raises:
+        DataError: not such a file, a cell that is missing or no number (named by row and column), or an orientation
+            that the ids do not tell.
+        VocabularyError: no gene ids, or Ensembl ids mixed with symbols.
+    """
+    choice = parse_format(fmt, path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if choice.name == "star_counts":
+        return _read_star(path, known_sample_ids)
+    if choice.name == "h5ad":
+        return _read_h5ad(path)
+    if choice.name == "gct":
+        return _from_grid(path, read_gct(path), genes_in_rows=True)
+    if choice.name == "parquet":
+        grid = read_parquet(path)
+    else:
+        grid = read_delimited(path, "\t" if choice.name == "tsv" else ",")
+    if choice.orientation is not None:
+        in_rows = choice.orientation == "genes-in-rows"
+    else:
+        in_rows = genes_are_rows(grid, known_sample_ids, str(path), choice.name)
+    return _from_grid(path, grid, in_rows)
+
+
+def _from_grid(path: Path, grid: Grid, genes_in_rows: bool) -> ExpressionTable:
+    raw_genes, sample_ids = (grid.rows, grid.columns) if genes_in_rows else (grid.columns, grid.rows)
+    _refuse_missing(path, grid)
+    if not sample_ids:
+        raise DataError(f"{path}: no sample in this table")
+    if any(not sample_id for sample_id in sample_ids):
+        raise DataError(f"{path}: sample {sample_ids.index('') + 1} has no id")
+    normalised = normalise_gene_ids(raw_genes, str(path))
+    values = grid.values[normalised.keep_idx].T if genes_in_rows else grid.values[:, normalised.keep_idx]
+    dropped = (*normalised.dropped, *(("not_expression", name) for name in grid.dropped_columns))
+    if grid.dropped_columns:
+        logger.info("%s: left out %d columns beside the ids: %s", path, len(grid.dropped_columns), grid.dropped_columns)
+    return ExpressionTable(
+        sample_ids, GeneVocabulary.from_ids(normalised.ids), np.ascontiguousarray(values), None, dropped
+    )
+
+
+def _refuse_missing(path: Path, grid: Grid) -> None:
+    missing = np.isnan(grid.values)
+    if missing.any():
+        row, column = (int(index) for index in np.argwhere(missing)[0])
+        raise DataError(
+            f"{path}: {int(missing.sum())} missing values, the first in row {grid.rows[row]!r}, column"
+            f" {grid.columns[column]!r}; leave out those genes or samples, or fill them yourself"
+        )
+
+
+def _read_star(path: Path, known_sample_ids: Collection[str]) -> ExpressionTable:
+    files = list_star_files(path)
+    first = read_star_genes(files[0])
+    values = np.concatenate(list(StarReader(first, first.genes).batches(files)))
+    return ExpressionTable(
+        star_sample_ids(files, known_sample_ids), first.genes, values, None, tuple(first.normalised.dropped)
+    )
+
+
+def star_sample_ids(files: Sequence[Path], known_sample_ids: Collection[str]) -> tuple[str, ...]:
+    """Ids of STAR-Counts files: their names, or their folders' names where the clinical table knows those instead."""
+    by_folder = tuple(file.parent.name for file in files)
+    by_name = tuple(sample_name(file) for file in files)
+    known = set(known_sample_ids)
+    if known and not known.intersection(by_name) and known.intersection(by_folder):
+        return by_folder
+    return by_name
+
+
+def _read_h5ad(path: Path) -> ExpressionTable:
+    import anndata
+
+    try:
+        adata = anndata.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as .h5ad: {error}") from error
+    if adata.X is None or 0 in adata.shape:
+        raise DataError(f"{path}: no expression in `X` ({adata.n_obs} samples x {adata.n_vars} genes)")
+    matrix = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
+    grid = Grid(
+        rows=tuple(str(name) for name in adata.obs_names),
+        columns=tuple(str(name) for name in adata.var_names),
+        values=matrix.astype(np.float32),
+        row_title="sample_id",
+        column_title="gene_id",
+        dropped_columns=(),
+    )
+    table = _from_grid(path, grid, genes_in_rows=False)
+    obs = adata.obs.reset_index(drop=True).astype(object).where(adata.obs.notna().to_numpy(), "").astype(str)
+    return ExpressionTable(table.sample_ids, table.genes, table.values, obs, table.dropped)

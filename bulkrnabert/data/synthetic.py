@@ -1,0 +1,282 @@
+"""A seeded synthetic study with known signal, in the shape of a real portal's data.
+
+Everything follows from the seed and the sizes in `study.json`: file bodies are made on demand, so that a study of any
+size costs nothing until it is read. No gene, probe, patient or project of it exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from bulkrnabert.config import FrozenConfig
+from bulkrnabert.data.synthetic_files import sesame_body, star_counts_body
+from bulkrnabert.data.synthetic_genes import (
+    ACTIVITY_SD,
+    BIOLOGICAL_SD,
+    FloatArray,
+    GeneModel,
+    ProbeModel,
+    build_gene_model,
+    build_probe_model,
+    generator_for,
+)
+from bulkrnabert.data.synthetic_patients import (
+    Json,
+    Outcome,
+    Patient,
+    SyntheticFile,
+    annotation_record,
+    case_record,
+    file_record,
+    make_files,
+    make_patients,
+)
+from bulkrnabert.errors import DataError
+from bulkrnabert.provenance import write_json
+
+DATA_RELEASE = "Data Release 1.0 - January 01, 2026 (synthetic)"
+API_TAG = "8.5.0"
+VIAL_B_SD = 0.15
+FFPE_SD = 0.6
+MEDIAN_SURVIVAL_DAYS = (600.0, 2400.0)  # range of the cohorts' baselines
+CENSORING_DAYS = (250.0, 3000.0)
+
+
+class StudyConfig(FrozenConfig):
+    """What a study is made from; the content of `study.json` but for `truth`."""
+
+    kind: Literal["synthetic-study"] = "synthetic-study"
+    version: Literal[1] = 1
+    seed: int = Field(default=0, ge=0)
+    cohorts: int = Field(default=4, ge=1, le=26)
+    patients_per_cohort: int = Field(default=60, ge=1, le=9999)
+    genes: int = Field(default=1000, ge=200, le=100_000)
+    probes: int = Field(default=800, ge=100, le=1_000_000)
+    normal_share: float = Field(default=0.15, ge=0, le=1)
+    oddities: bool = True
+
+
+class SyntheticStudy:
+    """The world that a study file describes: projects, cases, files and their bodies."""
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.project_ids = tuple(f"TCGA-SYN{chr(ord('A') + index)}" for index in range(config.cohorts))
+        self._integrity: dict[str, tuple[str, int]] = {}
+
+    @classmethod
+    def create(cls, **sizes: Any) -> Self:
+        """A new study; `sizes` are the fields of `StudyConfig`."""
+        return cls(StudyConfig.from_mapping(sizes, "synthetic study"))
+
+    @classmethod
+    def from_json(cls, path: Path) -> Self:
+        """Read a study file.
+
+        Raises:
+            DataError: the file is no study, or another version of the generator made it.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"{path}: cannot be read as a synthetic study: {error}") from error
+        if not isinstance(content, dict) or content.get("kind") != "synthetic-study":
+            raise DataError(
+                f'{path}: expected a study made by `bulkrnabert synth` ("kind": "synthetic-study"), found another file'
+            )
+        truth = content.pop("truth", None)
+        study = cls(StudyConfig.from_mapping(content, str(path)))
+        if truth is not None and truth != study.truth:
+            raise DataError(
+                f"{path}: its `truth` is not what this version of the program makes from its seed: "
+                "run `bulkrnabert synth` again"
+            )
+        return study
+
+    def save(self, path: Path) -> None:
+        """Write `study.json`: the configuration, and the truth for those who judge a model by it."""
+        write_json(path, {**self.config.model_dump(), "truth": self.truth})
+
+    # ---- the world ----
+
+    @cached_property
+    def genes(self) -> GeneModel:
+        """Gene rows and what regulates them."""
+        return build_gene_model(self.config.seed, self.config.genes, self.config.cohorts)
+
+    @cached_property
+    def probes(self) -> ProbeModel:
+        """Methylation probes."""
+        return build_probe_model(self.config.seed, self.config.probes, self.genes)
+
+    @cached_property
+    def patients(self) -> list[Patient]:
+        """Every patient, cohort after cohort."""
+        config = self.config
+        return make_patients(config.seed, self.project_ids, config.patients_per_cohort, config.oddities)
+
+    @cached_property
+    def all_files(self) -> dict[str, SyntheticFile]:
+        """Every file by id, those that the portal no longer serves included."""
+        files = (
+            file
+            for patient in self.patients
+            for file in make_files(self.config.seed, patient, self.config.normal_share)
+        )
+        return {file.file_id: file for file in files}
+
+    @cached_property
+    def _median_survival_days(self) -> FloatArray:
+        low, high = np.log(MEDIAN_SURVIVAL_DAYS)
+        medians = np.exp(np.linspace(low, high, self.config.cohorts))
+        return generator_for(self.config.seed, "baseline-hazards").permutation(medians)
+
+    @cached_property
+    def truth(self) -> Json:
+        """What a good model should find: JSON values, rounded."""
+        genes = self.genes
+        prognostic = np.flatnonzero(genes.log_hazard_coefficients)
+        return {
+            "prognostic_genes": [
+                {
+                    "gene_id": genes.row_ids[row].split(".")[0],
+                    "symbol": genes.symbols[row],
+                    "log_hazard_per_sd": round(float(genes.log_hazard_coefficients[row]), 6),
+                }
+                for row in prognostic
+            ],
+            "programmes": {name: genes.programme_genes(name) for name in genes.programmes},
+            "median_survival_days": {
+                project: round(float(days), 3)
+                for project, days in zip(self.project_ids, self._median_survival_days, strict=True)
+            },
+            "censoring_days": list(CENSORING_DAYS),
+            "oddities": {name: patient.barcode for patient in self.patients for name in sorted(patient.oddities)},
+        }
+
+    # ---- what the portal answers ----
+
+    def status(self) -> Json:
+        """The body of `/status`."""
+        return {"commit": "0" * 40, "data_release": DATA_RELEASE, "status": "OK", "tag": API_TAG, "version": 1}
+
+    def projects(self) -> list[Json]:
+        """Records of `/projects`."""
+        return [
+            {
+                "id": project_id,
+                "project_id": project_id,
+                "name": f"Synthetic cohort {number}",
+                "primary_site": ["Synthetic site"],
+                "disease_type": ["Synthetic Neoplasms"],
+                "dbgap_accession_number": None,
+                "state": "open",
+                "releasable": True,
+                "released": True,
+            }
+            for number, project_id in enumerate(self.project_ids, start=1)
+        ]
+
+    def cases(self) -> list[Json]:
+        """Records of `/cases`, with all clinical groups."""
+        return [case_record(self.config.seed, patient, self.outcome(patient)) for patient in self.patients]
+
+    def annotations(self) -> list[Json]:
+        """Records of `/annotations`."""
+        redacted = [patient for patient in self.patients if "redaction_annotation" in patient.oddities]
+        return [annotation_record(self.config.seed, patient) for patient in redacted]
+
+    def files(self) -> list[Json]:
+        """Records of `/files` without `md5sum` and `file_size`, which need the body: see `with_integrity`."""
+        return [
+            file_record(self.config.seed, file, DATA_RELEASE.split()[2])
+            for file in self.all_files.values()
+            if file.change == "released"
+        ]
+
+    def with_integrity(self, record: Json) -> Json:
+        """A `/files` record with the true `md5sum` and `file_size` of its body."""
+        md5, size = self.integrity(record["file_id"])
+        return {**record, "md5sum": md5, "file_size": size}
+
+    def integrity(self, file_id: str) -> tuple[str, int]:
+        """MD5 (hex) and size in bytes of a file's body."""
+        if file_id not in self._integrity:
+            body = self.file_body(file_id)
+            self._integrity[file_id] = (hashlib.md5(body, usedforsecurity=False).hexdigest(), len(body))
+        return self._integrity[file_id]
+
+    def history(self, file_id: str) -> list[Json]:
+        """The body of `/history/{id}`: the versions of a file, oldest first; empty for an unknown id."""
+        if file_id not in self.all_files:
+            return []
+        file = self.all_files[file_id]
+        chain = [
+            other
+            for other in self.all_files.values()
+            if other is file or other.replaced_by == file_id or file.replaced_by == other.file_id
+        ]
+        return [
+            {
+                "uuid": version.file_id,
+                "version": str(version.version),
+                "file_change": version.change,
+                "release_date": "2026-01-01",
+                "data_release": "1.0",
+            }
+            for version in sorted(chain, key=lambda version: version.version)
+        ]
+
+    def file_body(self, file_id: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            KeyError: no such file.
+        """
+        file = self.all_files[file_id]
+        rng = generator_for(self.config.seed, "body", file_id)
+        expression = self._sample_expression(file)
+        if file.modality == "rnaseq":
+            return star_counts_body(rng, self.genes, expression)
+        return sesame_body(rng, self.probes, self.genes, expression, file.is_27k)
+
+    # ---- biology ----
+
+    def _tissue_expression(self, patient: Patient, is_tumor: bool) -> FloatArray:
+        """Log2 expression of a patient's tumour or normal tissue, shape (n_rows,)."""
+        rng = generator_for(self.config.seed, "tissue", patient.barcode, "tumor" if is_tumor else "normal")
+        genes = self.genes
+        means = (genes.tumor_means if is_tumor else genes.normal_means)[patient.cohort_idx]
+        activity = means + rng.normal(0.0, ACTIVITY_SD, len(means))
+        expression: FloatArray = genes.baseline_log2 + genes.loadings @ activity
+        return expression + rng.normal(0.0, BIOLOGICAL_SD, len(genes.row_ids))
+
+    def _sample_expression(self, file: SyntheticFile) -> FloatArray:
+        expression = self._tissue_expression(file.patient, file.is_tumor)
+        noise_sd = (0.0 if file.vial[2] == "A" else VIAL_B_SD) + (FFPE_SD if file.is_ffpe else 0.0)
+        rng = generator_for(self.config.seed, "vial", file.sample_barcode)
+        return expression + noise_sd * rng.normal(0.0, 1.0, len(expression))
+
+    def log_hazard(self, patient: Patient) -> float:
+        """True log hazard of a patient relative to the cohort's mean; higher is worse."""
+        genes = self.genes
+        means = genes.baseline_log2 + genes.loadings @ genes.tumor_means[patient.cohort_idx]
+        scores = (self._tissue_expression(patient, is_tumor=True) - means) / genes.within_cohort_sd
+        return float(scores @ genes.log_hazard_coefficients)
+
+    def outcome(self, patient: Patient) -> Outcome:
+        """Survival of a patient: exponential with the cohort's baseline hazard, censored uniformly."""
+        rng = generator_for(self.config.seed, "survival", patient.barcode)
+        hazard = np.log(2.0) / self._median_survival_days[patient.cohort_idx] * np.exp(self.log_hazard(patient))
+        death_days = rng.exponential(1.0 / hazard)
+        censoring_days = rng.uniform(*CENSORING_DAYS)
+        return Outcome(
+            time_days=max(1, int(min(death_days, censoring_days))), is_dead=bool(death_days <= censoring_days)
+        )

@@ -1,0 +1,169 @@
+"""One probe job: which samples, which folds, which labels, and the features of every fold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bulkrnabert import keys
+from bulkrnabert.data.splits import Splits, labels_of, survival_of
+from bulkrnabert.downstream.embeddings import Embeddings
+from bulkrnabert.downstream.survival import SurvivalLabels
+from bulkrnabert.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+Task = Literal["cancer_type", "survival"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One outer split as row numbers of the job.
+
+    Attributes:
+        repeat: Which drawing of the folds.
+        number: Which fold.
+        split_id: `r0f1` for repeat 0, fold 1.
+        train: Rows to learn from, shape (training rows,).
+        test: Rows to predict, shape (test rows,).
+    """
+
+    repeat: int
+    number: int
+    split_id: str
+    train: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task on a scope, with its judged samples and folds.
+
+    Attributes:
+        task: `cancer_type` or `survival`.
+        scope: `pan` or a cohort.
+        rows: A row a judged sample: `sample_id, patient_id, cohort, label, time_days, event`; all usable for the task.
+        folds: Every outer split.
+        split_sha256: Of the `splits.tsv`.
+    """
+
+    task: Task
+    scope: str
+    rows: pd.DataFrame
+    folds: list[Fold]
+    split_sha256: str
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of `class_ids`."""
+        return sorted(self.rows["label"].unique())
+
+    @property
+    def class_ids(self) -> npt.NDArray[np.int64]:
+        """Class of each row as a number, shape (rows,)."""
+        return np.searchsorted(np.array(self.classes), self.rows["label"].to_numpy(dtype=str)).astype(np.int64)
+
+    @property
+    def survival(self) -> SurvivalLabels:
+        """Follow-up of each row, with the cohort as stratum."""
+        return SurvivalLabels(
+            self.rows[keys.TIME_DAYS].to_numpy(np.float64),
+            self.rows[keys.EVENT].to_numpy(np.int64),
+            np.unique(self.rows[keys.COHORT].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
+        )
+
+
+def make_job(splits: Splits, clinical: pd.DataFrame, task: Task, scope: str, label_column: str = keys.COHORT) -> Job:
+    """Gather the judged samples that a job can use.
+
+    Raises:
+        ConfigError: no such cohort.
+        DataError: fewer than two classes, or no event.
+    """
+    judged = splits.judged
+    if scope != keys.PAN and scope not in set(judged[keys.COHORT]):
+        known = ", ".join([keys.PAN, *sorted(judged[keys.COHORT].unique())])
+        raise ConfigError(f"--scope {scope!r} is no cohort of the splits: choose one of {known}")
+    rows = judged[[keys.SAMPLE_ID, keys.PATIENT_ID, keys.COHORT]].copy()
+    rows["label"] = labels_of(judged, clinical, label_column, splits.n_folds)
+    rows[[keys.TIME_DAYS, keys.EVENT]] = survival_of(judged, clinical)
+    in_scope = (judged[keys.COHORT] == scope) | (scope == keys.PAN)
+    usable = rows["label"] != "" if task == keys.CANCER_TYPE else rows[keys.TIME_DAYS].notna()
+    rows = rows[in_scope & usable].reset_index(drop=True)
+    if task == keys.CANCER_TYPE and rows["label"].nunique() < 2:
+        raise DataError(
+            f"cancer type, scope {scope}: {rows['label'].nunique()} classes of `{label_column}` with enough patients; "
+            "a classifier needs 2"
+        )
+    if task == keys.SURVIVAL and not rows[keys.EVENT].sum() >= splits.n_folds:
+        raise DataError(
+            f"survival, scope {scope}: {int(rows[keys.EVENT].sum())} events among {len(rows)} patients with usable "
+            f"times; at least one a fold is needed ({splits.n_folds})"
+        )
+    folds = []
+    numbers = judged.set_index(keys.SAMPLE_ID).loc[rows[keys.SAMPLE_ID]]
+    for repeat in range(splits.n_repeats):
+        of_rows = numbers[keys.fold_column(repeat)].to_numpy()
+        for fold in range(splits.n_folds):
+            train, test = np.flatnonzero(of_rows != fold), np.flatnonzero(of_rows == fold)
+            folds.append(Fold(repeat, fold, keys.split_id(repeat, fold), train, test))
+    return Job(task, scope, rows, folds, splits.sha256)
+
+
+def embeddings_by_split(
+    job: Job, embeddings: Sequence[Embeddings], paths: Sequence[Path]
+) -> Mapping[str, npt.NDArray[np.float64]]:
+    """Features of the job's rows for each outer split, each from the encoder that may judge it.
+
+    Args:
+        job: The job.
+        embeddings: One an encoder: either that of every fold (leak-free), or a single one named `all`.
+        paths: Where they were read from, for messages.
+    Returns:
+        `split_id` of a fold to (rows, embedding size).
+    Raises:
+        DataError: an encoder is missing, is given twice, or was trained under other splits.
+    """
+    by_split: dict[str, npt.NDArray[np.float64]] = {}
+    for embedding, path in zip(embeddings, paths, strict=True):
+        if embedding.split_id in by_split:
+            raise DataError(f"{path}: second file of split {embedding.split_id!r}; give one file an encoder")
+        if embedding.split_sha256 not in ("", job.split_sha256):
+            raise DataError(
+                f"{path}: its encoder was trained under other splits (sha256 {embedding.split_sha256[:12]}…) than "
+                f"these ({job.split_sha256[:12]}…), so it may have seen test patients: pretrain again or use its splits"
+            )
+        by_split[embedding.split_id] = embedding.rows_of(list(job.rows[keys.SAMPLE_ID]), str(path))
+    if set(by_split) == {keys.ALL_SPLIT}:
+        return {fold.split_id: by_split[keys.ALL_SPLIT] for fold in job.folds}
+    missing = [fold.split_id for fold in job.folds if fold.split_id not in by_split]
+    if missing:
+        raise DataError(
+            f"no embeddings of split {', '.join(missing)} (given: {', '.join(sorted(by_split)) or 'none'}); give one "
+            "--embeddings for every fold, or one of an encoder trained on all samples"
+        )
+    return {fold.split_id: by_split[fold.split_id] for fold in job.folds}
+
+
+def expression_rows(job: Job, samples: pd.DataFrame, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Expression of the job's rows.
+
+    Args:
+        job: The job.
+        samples: A row for each row of `values`, with `sample_id`.
+        values: Shape (samples, genes).
+    Raises:
+        DataError: a sample of the splits is not in the cohort tables.
+    """
+    positions = pd.Index(samples[keys.SAMPLE_ID]).get_indexer(pd.Index(job.rows[keys.SAMPLE_ID]))
+    if (positions < 0).any():
+        absent = job.rows.loc[positions < 0, keys.SAMPLE_ID].iloc[0]
+        raise DataError(f"sample {absent!r} of the splits is not in the cohort tables: split them again")
+    return np.asarray(values[positions], dtype=np.float32)

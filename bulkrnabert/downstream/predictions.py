@@ -1,0 +1,84 @@
+"""`predictions.parquet`: a row a sample, fold and method."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bulkrnabert import keys
+from bulkrnabert.errors import DataError
+from bulkrnabert.provenance import atomic_path
+
+MODEL = "model"
+BASELINE = "baseline"
+
+SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("scope", pa.string()),
+        ("method", pa.string()),
+        ("role", pa.string()),
+        ("repeat", pa.int32()),
+        ("fold", pa.int32()),
+        ("split_id", pa.string()),
+        (keys.SAMPLE_ID, pa.string()),
+        (keys.PATIENT_ID, pa.string()),
+        (keys.COHORT, pa.string()),
+        ("label", pa.string()),
+        ("predicted", pa.string()),
+        ("probabilities", pa.list_(pa.float32())),
+        (keys.TIME_DAYS, pa.float64()),
+        (keys.EVENT, pa.int32()),
+        ("risk", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Out-of-fold predictions of one job.
+
+    Attributes:
+        frame: Columns of `SCHEMA`; those that the task does not use are null.
+        classes: Order of `probabilities`; empty for survival.
+        split_sha256: Of the `splits.tsv` that the folds are from.
+    """
+
+    frame: pd.DataFrame
+    classes: list[str]
+    split_sha256: str
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write `predictions.parquet`, atomically."""
+    table = pa.Table.from_pandas(predictions.frame, schema=SCHEMA, preserve_index=False)
+    metadata = {keys.META_CLASSES: json.dumps(predictions.classes), keys.META_SPLIT_SHA256: predictions.split_sha256}
+    with atomic_path(path) as partial:
+        pq.write_table(table.replace_schema_metadata(metadata), partial)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read `predictions.parquet`.
+
+    Raises:
+        DataError: no Parquet file, another schema, or no metadata.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    missing += [name for name in (keys.META_CLASSES, keys.META_SPLIT_SHA256) if name not in metadata]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} missing; expected a file that `probe` wrote")
+    return Predictions(
+        table.select(SCHEMA.names).to_pandas(),
+        json.loads(metadata[keys.META_CLASSES]),
+        metadata[keys.META_SPLIT_SHA256],
+    )

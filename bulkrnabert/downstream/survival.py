@@ -1,0 +1,262 @@
+"""Cox models on fixed features: ridge and MLP heads, a baseline hazard a stratum, and a risk that can be pooled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from scipy.optimize import minimize
+
+from bulkrnabert.data.splits import deal_folds
+from bulkrnabert.models.heads import HeadConfig, MLPHead
+from bulkrnabert.train.losses_survival import RiskSets, build_risk_sets, cox_loss, log_risk_sums
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+RIDGE_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+N_INNER_FOLDS = 3
+COX_MLP_HIDDEN = (512, 256)
+COX_MLP_DROPOUT = 0.4
+COX_MLP_LEARNING_RATE = 1e-4
+COX_MLP_WEIGHT_DECAY = 0.1
+COX_MLP_MAX_STEPS = 200
+COX_MLP_PATIENCE = 15
+PRIOR_EVENTS = 0.5
+
+
+@dataclass(frozen=True)
+class SurvivalLabels:
+    """Follow-up of samples.
+
+    Attributes:
+        time_days: Follow-up in days, positive, shape (samples,).
+        event: 1 event, 0 censored, shape (samples,).
+        strata: Baseline that each sample belongs to, shape (samples,).
+    """
+
+    time_days: FloatArray
+    event: IntArray
+    strata: IntArray
+
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> SurvivalLabels:
+        """The labels of some samples."""
+        return SurvivalLabels(self.time_days[rows], self.event[rows], self.strata[rows])
+
+    def risk_sets(self) -> RiskSets:
+        """Risk sets of these samples."""
+        return build_risk_sets(self.time_days, self.event, self.strata)
+
+
+# Features (samples, features) to log hazards relative to the stratum's baseline (samples,); and what fits one.
+LinearPredictor = Callable[[FloatArray], FloatArray]
+CoxFitter = Callable[[FloatArray, SurvivalLabels, int], LinearPredictor]
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Centre and scale fitted on training samples; a constant feature becomes 0."""
+
+    mean: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def fit(cls, features: FloatArray) -> Standardiser:
+        """Take mean and standard deviation of each column."""
+        deviation = features.std(axis=0)
+        return cls(features.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Standardised copy."""
+        return (features - self.mean) / self.scale
+
+
+def fit_ridge_cox(features: FloatArray, risk_sets: RiskSets, strength: float, start: FloatArray) -> FloatArray:
+    """Coefficients that minimise `cox_loss + strength / 2 * |coefficients|^2`, by L-BFGS.
+
+    Args:
+        features: Standardised, shape (samples, features).
+        risk_sets: Of the same samples.
+        strength: Ridge penalty, in units of log likelihood an event.
+        start: Where to begin, shape (features,).
+    """
+    design = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
+
+    def value_and_gradient(point: FloatArray) -> tuple[float, FloatArray]:
+        coefficients = torch.from_numpy(point.copy()).requires_grad_()
+        loss = cox_loss(design @ coefficients, risk_sets) + 0.5 * strength * (coefficients**2).sum()
+        (gradient,) = torch.autograd.grad(loss, coefficients)
+        return loss.item(), gradient.numpy()
+
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def _inner_folds(labels: SurvivalLabels, seed: int) -> IntArray:
+    groups = pd.DataFrame({"stratum": labels.strata, "event": labels.event})
+    return deal_folds(groups, N_INNER_FOLDS, np.random.default_rng(seed))
+
+
+def fit_cox(features: FloatArray, labels: SurvivalLabels, seed: int) -> LinearPredictor:
+    """Ridge Cox whose strength is chosen by the partial likelihood of inner folds.
+
+    Args:
+        features: Training part, shape (samples, features); standardised inside.
+        labels: Of the same samples.
+        seed: Of the inner folds.
+    """
+    standardise = Standardiser.fit(features)
+    ready = standardise(features)
+    inner = _inner_folds(labels, seed)
+    held_out_loss = np.zeros(len(RIDGE_STRENGTHS))
+    for fold in range(N_INNER_FOLDS):
+        fitted, judged = labels.take(inner != fold).risk_sets(), labels.take(inner == fold).risk_sets()
+        coefficients = np.zeros(features.shape[1])
+        for index, strength in enumerate(RIDGE_STRENGTHS):
+            coefficients = fit_ridge_cox(ready[inner != fold], fitted, strength, coefficients)
+            predicted = torch.from_numpy(ready[inner == fold] @ coefficients)
+            held_out_loss[index] += cox_loss(predicted, judged).item() * judged.n_events
+    strength = RIDGE_STRENGTHS[int(np.argmin(held_out_loss))]
+    coefficients = fit_ridge_cox(ready, labels.risk_sets(), strength, np.zeros(features.shape[1]))
+    logger.debug("ridge Cox: strength %g of %s", strength, RIDGE_STRENGTHS)
+
+    def predict(new_features: FloatArray) -> FloatArray:
+        return np.asarray(standardise(new_features) @ coefficients)
+
+    return predict
+
+
+def _fit_cox_network(features: torch.Tensor, labels: SurvivalLabels, is_inner: npt.NDArray[np.bool_]) -> MLPHead:
+    """Train on the rest, stop by the partial likelihood of `is_inner`, keep the best weights, if need be the first."""
+    head = MLPHead(
+        HeadConfig(
+            n_inputs=features.shape[1],
+            n_outputs=1,
+            hidden=COX_MLP_HIDDEN,
+            dropout=COX_MLP_DROPOUT,
+            layer_norm=True,
+        )
+    )
+    optimiser = torch.optim.AdamW(head.parameters(), lr=COX_MLP_LEARNING_RATE, weight_decay=COX_MLP_WEIGHT_DECAY)
+    fitted, judged = labels.take(~is_inner).risk_sets(), labels.take(is_inner).risk_sets()
+    to_fit, to_judge = features[torch.from_numpy(~is_inner)], features[torch.from_numpy(is_inner)]
+    best_loss, best_step = float("inf"), 0
+    best = {name: value.clone() for name, value in head.state_dict().items()}
+    for step in range(COX_MLP_MAX_STEPS + 1):
+        head.eval()
+        with torch.no_grad():
+            judged_loss = cox_loss(head(to_judge)[:, 0], judged).item()
+        if judged_loss < best_loss:
+            best_loss, best_step = judged_loss, step
+            best = {name: value.clone() for name, value in head.state_dict().items()}
+        elif step - best_step >= COX_MLP_PATIENCE:
+            break
+        head.train()
+        optimiser.zero_grad()
+        cox_loss(head(to_fit)[:, 0], fitted).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    head.load_state_dict(best)
+    return head.eval()
+
+
+def fit_cox_mlp(features: FloatArray, labels: SurvivalLabels, seed: int) -> LinearPredictor:
+    """Mean of Cox MLPs, one an inner fold, each stopped early on the fold that it did not see.
+
+    Every step is over all training samples, so every event sees its whole risk set.
+
+    Args:
+        features: Training part, shape (samples, features); standardised inside.
+        labels: Of the same samples.
+        seed: Of the inner folds, the weights and the dropout.
+    Source:
+        BulkRNABert, section 3.2 ([512, 256], SELU, layer norm). Differs: Efron ties, a baseline a cohort, early
+        stopping and the mean over inner folds; the paper states none of them.
+    """
+    standardise = Standardiser.fit(features)
+    ready = torch.from_numpy(standardise(features).astype(np.float32))
+    inner = _inner_folds(labels, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = [_fit_cox_network(ready, labels, inner == fold) for fold in range(N_INNER_FOLDS)]
+
+    def predict(new_features: FloatArray) -> FloatArray:
+        new = torch.from_numpy(standardise(new_features).astype(np.float32))
+        with torch.no_grad():
+            return torch.stack([head(new)[:, 0].double() for head in heads]).mean(dim=0).numpy()
+
+    return predict
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Breslow's cumulative baseline hazard at one time.
+
+    Attributes:
+        log_hazard: Log of the cumulative hazard at `at_days` for each stratum of the training part.
+        pooled_log_hazard: The same with all strata as one; for a stratum that training did not have.
+        at_days: The time.
+        n_without_events: Strata of the training part that had no event by then.
+    """
+
+    log_hazard: dict[int, float]
+    pooled_log_hazard: float
+    at_days: float
+    n_without_events: int
+
+
+def _breslow(predictor: FloatArray, labels: SurvivalLabels, at_days: float | FloatArray) -> FloatArray:
+    """Cumulative hazard of one stratum at each time asked for, for a sample whose linear predictor is 0."""
+    risk_sets = build_risk_sets(labels.time_days, labels.event, np.zeros(len(predictor), dtype=np.int64))
+    jumps = risk_sets.group_size * np.exp(-log_risk_sums(torch.from_numpy(predictor), risk_sets).numpy())
+    reached = np.searchsorted(risk_sets.group_time, np.atleast_1d(at_days), side="right")
+    return np.asarray(np.concatenate([[0.0], np.cumsum(jumps)])[reached])
+
+
+def fit_baseline(predictor: FloatArray, labels: SurvivalLabels) -> Baseline:
+    """Baseline hazards of a training part at its median follow-up.
+
+    A stratum with no event by then would have hazard 0 and log hazard minus infinity. It gets the pooled baseline times
+    0.5 / (0.5 + the events that the pooled baseline expected of it): as if half an event had been seen.
+
+    Args:
+        predictor: Linear predictors of the training part, shape (samples,).
+        labels: Of the same samples; at least one event.
+    """
+    at_days = float(np.median(labels.time_days))
+    if not labels.event[labels.time_days <= at_days].any():
+        at_days = float(labels.time_days[labels.event == 1].min())
+    pooled = float(_breslow(predictor, labels, at_days)[0])
+    log_hazard: dict[int, float] = {}
+    n_without_events = 0
+    for stratum in np.unique(labels.strata):
+        inside = labels.strata == stratum
+        hazard = float(_breslow(predictor[inside], labels.take(inside), at_days)[0])
+        if hazard == 0.0:
+            n_without_events += 1
+            until = np.minimum(labels.time_days[inside], at_days)
+            expected = float((np.exp(predictor[inside]) * _breslow(predictor, labels, until)).sum())
+            hazard = pooled * PRIOR_EVENTS / (PRIOR_EVENTS + expected)
+        log_hazard[int(stratum)] = float(np.log(hazard))
+    return Baseline(log_hazard, float(np.log(pooled)), at_days, n_without_events)
+
+
+def pooled_risk(predictor: FloatArray, strata: IntArray, baseline: Baseline) -> FloatArray:
+    """Risk that can be compared between strata: higher is worse.
+
+    The log of the cumulative hazard at the training part's median follow-up, which is the log baseline of the sample's
+    stratum plus the linear predictor. Within a stratum the order is the model's own.
+
+    Args:
+        predictor: Linear predictors, shape (samples,).
+        strata: Stratum of each, shape (samples,).
+        baseline: Of the training part.
+    """
+    offsets = [baseline.log_hazard.get(int(stratum), baseline.pooled_log_hazard) for stratum in strata]
+    return np.asarray(predictor + np.array(offsets))

@@ -1,0 +1,381 @@
+"""Figures of the report as inline SVG: deterministic, with selectable text, and ids that cannot collide on one page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+from bulkrnabert import keys
+from bulkrnabert.report.inputs import Confusion, Encoder, KaplanMeier, Projection
+from bulkrnabert.report.tables import IntervalGroup, IntervalRow
+from bulkrnabert.report.text import format_count, format_number, is_small
+
+INK = "#1b2027"
+MUTED = "#66707c"
+RULE = "#d5dae0"
+MODEL_COLOUR = "#0072b2"
+BASELINE_COLOUR = "#8a6d1d"
+SECOND_COLOUR = "#d55e00"
+# Okabe and Ito's colours for colour-blind readers, without the yellow that vanishes on white. Seven colours and eight
+# markers have no common divisor, so that 56 cohorts differ, neighbours in both.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#3b3b3b")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+LINE_STYLES = ("-", "--", "-.", ":")
+MAX_VECTOR_POINTS = 6000
+DAYS_PER_YEAR = 365.25
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.solid_capstyle": "round",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the page.
+
+    Attributes:
+        identifier: Id of its element, made by us, never from a name in the data.
+        svg: The drawing, safe to place in the page.
+        width_px: Width at which its text has its nominal size.
+    """
+
+    identifier: str
+    svg: Markup
+    width_px: int
+
+
+@contextmanager
+def _canvas(width_in: float, height_in: float, identifier: str) -> Iterator[Canvas]:
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": identifier}):
+        yield Canvas(figsize=(width_in, height_in), layout="constrained")
+
+
+def _to_figure(canvas: Canvas, identifier: str, description: str) -> Figure:
+    """Write the SVG, prefix its ids with the figure's, and say to a screen reader what it shows."""
+    buffer = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    canvas.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="([^"]*)"', rf'id="{identifier}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{identifier}-\1)", svg)
+    svg = re.sub(r'href="#([^"]*)"', rf'href="#{identifier}-\1"', svg)
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    assert view_box is not None
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view_box.group(0)} '
+        f'role="img" aria-label="{escape(description)}">'
+    )
+    svg = opening + svg[svg.index(">") + 1 :]
+    # Drawn by matplotlib, which escapes the texts; the tests put hostile names through it.
+    return Figure(identifier, Markup(svg.strip()), round(canvas.get_figwidth() * 96))  # noqa: S704
+
+
+def _shorten(text: str, n_characters: int) -> str:
+    return text if len(text) <= n_characters else text[: n_characters - 1] + "…"
+
+
+def draw_forest(
+    groups: Sequence[IntervalGroup],
+    identifier: str,
+    x_label: str,
+    description: str,
+    reference: float | None = None,
+    width_in: float = 5.4,
+) -> Figure:
+    """Values with their intervals, one line a method; filled circles are models, open squares baselines.
+
+    Args:
+        groups: Lines from top to bottom.
+        identifier: Id of the figure.
+        x_label: What the values are, with their orientation.
+        description: What a reader who cannot see it should know.
+        reference: Where chance lies, drawn as a dashed line.
+        width_in: Width at the nominal text size.
+    """
+    n_lines = sum(len(group.rows) + bool(group.heading) for group in groups)
+    with _canvas(width_in, 0.42 + 0.2 * bool(x_label) + 0.235 * n_lines, identifier) as canvas:
+        axes = canvas.subplots()
+        labels: list[tuple[float, str, bool]] = []
+        line = 0.0
+        for group in groups:
+            if group.heading:
+                labels.append((line, _shorten(group.heading, 34), True))
+                line += 1
+            for row in group.rows:
+                _draw_interval(axes, row, line)
+                labels.append((line, _shorten(row.label, 30), False))
+                line += 1
+            line += 0.35 * bool(group.heading)
+        if reference is not None:
+            axes.axvline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        axes.set_ylim(line - 0.35, -0.75)
+        axes.set_yticks([position for position, _, _ in labels], [label for _, label, _ in labels])
+        for tick, (_, _, is_heading) in zip(axes.get_yticklabels(), labels, strict=True):
+            tick.set_fontweight("bold" if is_heading else "normal")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel(x_label)
+        axes.margins(x=0.04)
+        return _to_figure(canvas, identifier, description)
+
+
+def _draw_interval(axes: Axes, row: IntervalRow, line: float) -> None:
+    if row.value is None:
+        note = axes.text(0.01, line, _shorten(row.note, 60), transform=axes.get_yaxis_transform(), va="center")
+        note.set(color=MUTED, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+        return
+    is_model = row.role == "model"
+    colour = MODEL_COLOUR if is_model else BASELINE_COLOUR
+    if row.low is not None and row.high is not None:
+        axes.plot([row.low, row.high], [line, line], color=colour, linewidth=1.7)
+    axes.plot(
+        [row.value],
+        [line],
+        marker="o" if is_model else "s",
+        markersize=6 if is_model else 5,
+        color=colour,
+        markerfacecolor=colour if is_model else "white",
+        markeredgewidth=1.4,
+        linestyle="none",
+    )
+
+
+def draw_confusion(confusion: Confusion, identifier: str, small_cells: int) -> Figure:
+    """Heat map of a confusion matrix: counts as text, share of the true class as colour.
+
+    Args:
+        confusion: Rows are true classes, columns predicted ones.
+        identifier: Id of the figure.
+        small_cells: Counts from 1 to below this are shown as `<N` and not coloured; 0 switches that off.
+    """
+    n_classes = len(confusion.classes)
+    side = min(10.5, max(4.4, 1.7 + 0.42 * n_classes))
+    labels = [_shorten(name, 16) for name in confusion.classes]
+    shares = [
+        [0.0 if is_small(count, small_cells) or not sum(row) else count / sum(row) for count in row]
+        for row in confusion.matrix
+    ]
+    with _canvas(side, side * 0.9, identifier) as canvas:
+        axes = canvas.subplots()
+        axes.pcolormesh(shares, cmap="Blues", vmin=0.0, vmax=1.15, edgecolors="white", linewidth=1.0)
+        for true_idx, row in enumerate(confusion.matrix):
+            for predicted_idx, count in enumerate(row):
+                if count:
+                    colour = "white" if shares[true_idx][predicted_idx] > 0.62 else INK
+                    axes.text(
+                        predicted_idx + 0.5,
+                        true_idx + 0.5,
+                        format_count(count, small_cells),
+                        ha="center",
+                        va="center",
+                        color=colour,
+                        fontsize=9 if n_classes <= 12 else 6.5,
+                        fontweight="bold" if true_idx == predicted_idx else "normal",
+                    )
+        ticks = [index + 0.5 for index in range(n_classes)]
+        axes.set_xticks(ticks, labels, rotation=0 if n_classes <= 5 and max(map(len, labels)) <= 10 else 90)
+        axes.set_yticks(ticks, labels)
+        axes.set_ylim(n_classes, 0)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        description = (
+            f"Confusion matrix of {confusion.method} over {n_classes} classes: rows true, columns predicted, "
+            "the darker a cell the larger its share of the true class."
+        )
+        return _to_figure(canvas, identifier, description)
+
+
+def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) -> Figure:
+    """Kaplan-Meier curves with 95 % bands and the number at risk under the axis.
+
+    Args:
+        curves: Times in days; shown in years from two years on.
+        identifier: Id of the figure.
+        small_cells: As in `draw_confusion`, for the numbers at risk.
+    """
+    last_day = max([1.0, *curves.at_risk_times, *(time for group in curves.groups for time in group.times)])
+    in_years = last_day >= 2 * DAYS_PER_YEAR
+    scale = DAYS_PER_YEAR if in_years else 1.0
+    n_groups = len(curves.groups)
+    with _canvas(4.3, 3.05 + 0.19 * n_groups, identifier) as canvas:
+        axes, table = canvas.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.16 * (n_groups + 1)])
+        for index, group in enumerate(curves.groups):
+            colour = COLOURS[index % len(COLOURS)]
+            times = [time / scale for time in group.times]
+            axes.step(
+                times,
+                group.survival,
+                where="post",
+                color=colour,
+                linewidth=1.7,
+                linestyle=LINE_STYLES[index % len(LINE_STYLES)],
+                label=f"{_shorten(group.name, 24)} (n = {format_count(group.n, small_cells)})",
+            )
+            low = [float("nan") if bound is None else bound for bound in group.low]
+            high = [float("nan") if bound is None else bound for bound in group.high]
+            axes.fill_between(times, low, high, step="post", color=colour, alpha=0.13, linewidth=0)
+            for time in curves.at_risk_times:
+                counts = dict(zip(curves.at_risk_times, curves.at_risk.get(group.name, []), strict=False))
+                if time in counts:
+                    text = format_count(counts[time], small_cells)
+                    table.text(time / scale, index, text, ha="center", va="center", fontsize=8, color=colour)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlim(0, 1.04 * last_day / scale)
+        axes.set_ylabel("survival probability")
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        axes.legend(loc="lower left", handlelength=2.2)
+        _dress_risk_table(table, curves, n_groups)
+        if curves.at_risk_times:
+            positions = [time / scale for time in curves.at_risk_times]
+            table.set_xticks(positions, [_time_label(position) for position in positions])
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("time (years)" if in_years else "time (days)")
+        description = (
+            f"Kaplan-Meier curves of {curves.scope} by {curves.method}: "
+            + ", ".join(f"{group.name} (n = {format_count(group.n, small_cells)})" for group in curves.groups)
+            + "; the numbers at risk stand under the axis."
+        )
+        return _to_figure(canvas, identifier, description)
+
+
+def _time_label(value: float) -> str:
+    return f"{round(value)}" if abs(value - round(value)) < 0.02 else f"{value:.1f}"
+
+
+def _dress_risk_table(table: Axes, curves: KaplanMeier, n_groups: int) -> None:
+    table.set_ylim(n_groups - 0.4, -0.75)
+    table.set_yticks(range(n_groups), [_shorten(group.name, 14) for group in curves.groups])
+    for index, label in enumerate(table.get_yticklabels()):
+        label.set_color(COLOURS[index % len(COLOURS)])
+    table.set_title("number at risk", fontsize=8, color=MUTED, fontweight="normal", pad=2)
+    table.tick_params(length=0, labelbottom=False)
+    table.tick_params(axis="y", pad=16)
+    for spine in table.spines.values():
+        spine.set_visible(False)
+
+
+def draw_projection(projection: Projection, identifier: str) -> Figure:
+    """The embedding in two dimensions, a colour and a marker a cohort."""
+    by_cohort: dict[str, list[tuple[float, float]]] = {}
+    for point in projection.points:
+        by_cohort.setdefault(point.cohort, []).append((point.x, point.y))
+    cohorts = sorted(by_cohort)
+    n_points = len(projection.points)
+    n_columns = 3
+    legend_in = 0.2 * -(-len(cohorts) // n_columns)
+    with _canvas(5.6, 4.4 + legend_in, identifier) as canvas:
+        axes = canvas.subplots()
+        for index, cohort in enumerate(cohorts):
+            x, y = zip(*by_cohort[cohort], strict=True)
+            axes.scatter(
+                x,
+                y,
+                s=18 if n_points < 600 else 9,
+                c=COLOURS[index % len(COLOURS)],
+                marker=MARKERS[index % len(MARKERS)],
+                alpha=0.75,
+                linewidths=0,
+                rasterized=n_points > MAX_VECTOR_POINTS,
+                label=_shorten(cohort, 20),
+            )
+        axes.set_xlabel(f"{projection.method} 1")
+        axes.set_ylabel(f"{projection.method} 2")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        handles, labels = axes.get_legend_handles_labels()
+        legend = canvas.legend(
+            handles, labels, loc="outside lower center", ncols=n_columns, columnspacing=1.2, handletextpad=0.3
+        )
+        for handle in legend.legend_handles:
+            assert isinstance(handle, PathCollection)
+            handle.set_sizes([32])
+            handle.set_alpha(1)
+        description = f"{projection.method} of {n_points:,} samples of {len(cohorts)} cohorts: " + ", ".join(cohorts)
+        return _to_figure(canvas, identifier, description)
+
+
+def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
+    """Loss above, masked accuracy below, over optimiser steps; None where nothing was recorded."""
+    train, validation = encoder.records_of(keys.TRAIN), encoder.records_of("validation")
+    if not train and not validation:
+        return None
+    with _canvas(4.3, 4.0, identifier) as canvas:
+        loss, accuracy = canvas.subplots(2, 1, sharex=True)
+        _draw_records(loss, train, "loss", "training", MODEL_COLOUR, "-")
+        _draw_records(loss, validation, "loss", "validation", SECOND_COLOUR, "--")
+        _draw_records(accuracy, train, "masked_accuracy", "training", MODEL_COLOUR, "-")
+        _draw_records(accuracy, validation, "masked_accuracy", "validation", SECOND_COLOUR, "--")
+        _draw_records(accuracy, validation, "baseline_accuracy", "most frequent bin", MUTED, ":")
+        loss.set_ylabel("loss")
+        accuracy.set_ylabel("masked accuracy")
+        accuracy.set_xlabel("step")
+        for axes in (loss, accuracy):
+            axes.grid(axis="y", color=RULE, linewidth=0.6)
+            if axes.lines:
+                axes.legend(loc="best")
+        description = f"Loss and masked accuracy of encoder {encoder.name} over training steps"
+        return _to_figure(canvas, identifier, description + _last_values(validation))
+
+
+def _draw_records(
+    axes: Axes, records: list[dict[str, Any]], name: str, label: str, colour: str, line_style: str
+) -> None:
+    points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+    if points:
+        steps, values = zip(*points, strict=True)
+        marker = "o" if len(points) < 30 and label != "most frequent bin" else None
+        axes.plot(steps, values, line_style, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
+
+
+def _last_values(validation: list[dict[str, Any]]) -> str:
+    if not validation:
+        return "."
+    last = validation[-1]
+    return (
+        f"; at the last validation, loss {format_number(last.get('loss'))} and "
+        f"masked accuracy {format_number(last.get('masked_accuracy'))}."
+    )

@@ -1,0 +1,407 @@
+"""The report as one self-contained HTML page, and the files beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+
+from bulkrnabert import keys
+from bulkrnabert.provenance import atomic_path, code_fingerprint, package_version, write_json
+from bulkrnabert.report import figures, tables, text
+from bulkrnabert.report.exports import MULTIQC_JSON, multiqc_table, write_results
+from bulkrnabert.report.figures import Figure
+from bulkrnabert.report.inputs import Confusion, Encoder, KaplanMeier, Metric, ReportInputs
+from bulkrnabert.report.tracking import server_command
+
+WithMethod = TypeVar("WithMethod", Confusion, KaplanMeier)
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_REJECTED_SHOWN = 2000
+OPEN_ACCESS = "open"
+SECTIONS = (
+    ("summary", "Summary"),
+    ("data", "Data"),
+    ("classification", "Cancer type"),
+    ("survival", "Survival"),
+    ("embedding", "Embedding"),
+    ("training", "Training"),
+    ("skipped", "Skipped"),
+    ("methods", "Methods"),
+    ("terms", "How to read"),
+    ("run", "This run"),
+)
+PROTOCOL_TEXTS = {
+    "leak-free": "the folds are over patients, and the gene list, the bins and the encoder of each fold never saw "
+    "its patients.",
+    "transductive": "the encoder was pretrained on all samples, without labels, as in the papers; the heads on it are "
+    "cross-validated over patients.",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number of the strip under the headline."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A figure with the words under it."""
+
+    figure: Figure
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Figures in the open, and those behind a line to unfold."""
+
+    first: list[Captioned]
+    others: list[Captioned]
+
+
+@dataclass(frozen=True)
+class ClassificationPart:
+    """Table and forest plot of one scope."""
+
+    scope_name: str
+    table: tables.MethodTable
+    forests: list[Figure]
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """One line of the table of encoders."""
+
+    name: str
+    n_parameters: int | None
+    n_patients: int | None
+    n_steps: int | None
+    loss: float | None
+    accuracy: float | None
+    baseline: float | None
+    code_sha256: str
+
+
+def scope_name(scope: str) -> str:
+    """`all cohorts` for the pan scope, else the cohort."""
+    return "all cohorts" if scope == keys.PAN else scope
+
+
+def _describe_encoder(encoder: Encoder) -> EncoderRow:
+    validation = encoder.records_of("validation")
+    last = validation[-1] if validation else {}
+    patients = encoder.provenance.get("patient_hashes")
+    steps = [record["step"] for record in encoder.records if isinstance(record.get("step"), int)]
+    return EncoderRow(
+        name=encoder.name,
+        n_parameters=encoder.n_parameters,
+        n_patients=len(patients) if isinstance(patients, list) else None,
+        n_steps=max(steps, default=None),
+        loss=last.get("loss"),
+        accuracy=last.get("masked_accuracy"),
+        baseline=last.get("baseline_accuracy"),
+        code_sha256=str(encoder.provenance.get("code_sha256", "")),
+    )
+
+
+def _short_count(n: int) -> str:
+    """`6.0 M`, `182 k` or the number itself."""
+    if n >= 1_000_000:
+        return f"{n / 1e6:.1f} M"
+    return f"{n / 1e3:.0f} k" if n >= 10_000 else f"{n:,}"
+
+
+def _parameters_text(encoders: list[Encoder]) -> str:
+    known = sorted({encoder.n_parameters for encoder in encoders if encoder.n_parameters is not None})
+    return " to ".join(_short_count(n) for n in ([known[0], known[-1]] if len(known) > 1 else known))
+
+
+def _total(counts: list[int | None], small_cells: int) -> str:
+    known = [count for count in counts if count is not None]
+    return text.format_count(sum(known) if known else None, small_cells)
+
+
+def _totals(inputs: ReportInputs, small_cells: int) -> dict[str, str]:
+    cohorts = inputs.summary.cohorts
+    return {
+        "cohorts": f"{len(cohorts):,}",
+        "samples": _total([cohort.n_samples for cohort in cohorts], small_cells),
+        "patients": _total([cohort.n_patients for cohort in cohorts], small_cells),
+        "events": _total([cohort.n_events for cohort in cohorts], small_cells),
+        "tumor": _total([cohort.n_tumor for cohort in cohorts], small_cells),
+        "normal": _total([cohort.n_normal for cohort in cohorts], small_cells),
+        "rejected": _total([count.n for count in inputs.summary.rejected], small_cells),
+    }
+
+
+def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
+    dropped = sum(item.n for item in inputs.summary.genes.dropped)
+    size = _parameters_text(inputs.encoders)
+    return [
+        Fact("Cohorts", totals["cohorts"]),
+        Fact("Samples", totals["samples"], f"{totals['tumor']} tumour, {totals['normal']} normal"),
+        Fact("Patients", totals["patients"]),
+        Fact("Events", totals["events"], "deaths or progressions"),
+        Fact("Left out", totals["rejected"], "samples, reasons below"),
+        Fact("Genes", f"{inputs.summary.genes.n_kept:,}", f"{dropped:,} left out" if dropped else ""),
+        Fact("Encoders", f"{len(inputs.encoders)}", f"{size} parameters" + (" each" if len(inputs.encoders) > 1 else "")
+             if size else ""),
+        Fact("Protocol", inputs.numbers.protocol),
+    ]  # fmt: skip
+
+
+def _classification_parts(inputs: ReportInputs) -> list[ClassificationPart]:
+    numbers = inputs.numbers
+    parts = []
+    for index, scope in enumerate(tables.scopes_of(numbers, keys.CANCER_TYPE)):
+        table = tables.build_method_table(numbers, keys.CANCER_TYPE, scope, tables.CLASSIFICATION_METRICS)
+        groups = tables.interval_groups(numbers, keys.CANCER_TYPE, scope, "macro_f1")
+        forest = figures.draw_forest(
+            groups, f"fig-classification-{index}", "macro F1 (higher is better)", f"Macro F1 by method, {scope}"
+        )
+        parts.append(ClassificationPart(scope_name(scope), table, [forest] if groups else []))
+    return parts
+
+
+def _best_methods(headlines: list[tables.Headline], task: str) -> list[str]:
+    """The best model and the best baseline of a task over all cohorts, as far as there are such."""
+    chosen = [metric for item in headlines if item.task == task for metric in (item.model, item.baseline)]
+    return [metric.method for metric in chosen if metric is not None]
+
+
+def _verdict_figures(headlines: list[tables.Headline]) -> list[list[Figure]]:
+    """Model above baseline on one axis, for each headline where both could be scored."""
+    drawn: list[list[Figure]] = []
+    for index, item in enumerate(headlines):
+        if item.model is None or item.baseline is None:
+            drawn.append([])
+            continue
+        rows = [tables.interval_row(item.model, "encoder"), tables.interval_row(item.baseline, "baseline")]
+        description = f"{text.name_of_task(item.task)}: encoder above baseline, with intervals. {item.sentence}"
+        group = [tables.IntervalGroup("", rows)]
+        drawn.append([figures.draw_forest(group, f"fig-verdict-{index}", "", description, width_in=3.9)])
+    return drawn
+
+
+def _confusions(inputs: ReportInputs, best: list[str], small_cells: int) -> Shown:
+    """Heat maps of the best model and the best baseline, then of the others."""
+    shown = Shown([], [])
+    roles = {item.method: item.role for item in inputs.numbers.metrics}
+    for index, confusion in enumerate(_best_first(inputs.numbers.confusion, best)):
+        method = text.name_of_method(confusion.method)
+        baseline = ", baseline" if roles.get(confusion.method) == "baseline" else ""
+        caption = Captioned(
+            figures.draw_confusion(confusion, f"fig-confusion-{index}", small_cells),
+            f"{method[:1].upper()}{method[1:]}{baseline}, {scope_name(confusion.scope)}.",
+            "Samples by true (rows) and predicted (columns) class; the darker, the larger the share of the true class.",
+        )
+        (shown.first if confusion.method in best else shown.others).append(caption)
+    return shown if shown.first else Shown(shown.others[:1], shown.others[1:])
+
+
+def _best_first(items: list[WithMethod], best: list[str]) -> list[WithMethod]:
+    return sorted(items, key=lambda item: best.index(item.method) if item.method in best else len(best))
+
+
+def _curve_text(curves: KaplanMeier) -> str:
+    endpoint = f"Endpoint {curves.endpoint}." if curves.endpoint else ""
+    logrank = text.format_p(curves.logrank_p)
+    return f"{endpoint} {f'Log-rank {logrank}.' if logrank else 'The log-rank test is not estimable.'}".strip()
+
+
+def _curves(inputs: ReportInputs, best: list[str], small_cells: int) -> Shown:
+    """Curves of the best model on each scope, then those of the other methods."""
+    shown = Shown([], [])
+    all_curves = [curves for curves in inputs.numbers.kaplan_meier if curves.groups]
+    for index, curves in enumerate(_best_first(all_curves, best)):
+        scope = "All cohorts" if curves.scope == keys.PAN else curves.scope
+        caption = Captioned(
+            figures.draw_kaplan_meier(curves, f"fig-survival-{index}", small_cells),
+            f"{scope}, {text.name_of_method(curves.method)}.",
+            _curve_text(curves),
+        )
+        (shown.first if curves.method in best else shown.others).append(caption)
+    return shown if shown.first else Shown(shown.others, [])
+
+
+def _survival_part(inputs: ReportInputs, best: list[str], small_cells: int) -> dict[str, Any]:
+    numbers = inputs.numbers
+    x_label = "concordance C (higher is better)"
+    has_pan = keys.PAN in tables.scopes_of(numbers, keys.SURVIVAL)
+    pan = tables.interval_groups(numbers, keys.SURVIVAL, keys.PAN, "c_index_within_weighted")
+    cohorts = tables.cohort_interval_groups(numbers)
+    return {
+        "survival_table": tables.build_method_table(numbers, keys.SURVIVAL, keys.PAN, tables.SURVIVAL_METRICS)
+        if has_pan
+        else None,
+        "survival_forests": [
+            figures.draw_forest(pan, "fig-concordance-pan", x_label, "Concordance within cohorts by method", 0.5)
+        ]
+        if pan
+        else [],
+        "cohort_table": tables.build_cohort_table(numbers, small_cells),
+        "cohort_forests": [
+            figures.draw_forest(cohorts, "fig-concordance-cohorts", x_label, "Concordance by cohort and method", 0.5)
+        ]
+        if cohorts
+        else [],
+        "curves": _curves(inputs, best, small_cells),
+    }
+
+
+def _projection_part(inputs: ReportInputs) -> dict[str, Any]:
+    projection = inputs.numbers.projection
+    if projection is None or not projection.points:
+        return {"projections": [], "projection_text": ""}
+    split = f", encoder {projection.split_id}" if projection.split_id else ""
+    return {
+        "projections": [figures.draw_projection(projection, "fig-embedding")],
+        "projection_text": f"{projection.method} of the mean embedding{split}; one point a sample, "
+        f"{len(projection.points):,} samples. Distances between far groups mean little.",
+    }
+
+
+def _trainings(inputs: ReportInputs) -> list[Captioned]:
+    return [
+        Captioned(figure, f"Encoder {encoder.name}.")
+        for index, encoder in enumerate(inputs.encoders)
+        if (figure := figures.draw_training(encoder, f"fig-training-{index}")) is not None
+    ]
+
+
+def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
+    run, numbers = inputs.run, inputs.numbers
+    code = sorted({row.code_sha256 for row in map(_describe_encoder, inputs.encoders) if row.code_sha256})
+    rows = [
+        ("Run", run.run_name),
+        ("Session", run.session_id),
+        ("Pipeline version", run.pipeline_version),
+        ("Package version", package_version()),
+        ("Splits, SHA-256", numbers.split_sha256),
+        ("Code of pretraining, SHA-256", ", ".join(code)),
+        ("Code of this report, SHA-256", code_fingerprint("report")),
+        ("Seed", None if numbers.seed is None else str(numbers.seed)),
+        ("Data access", inputs.summary.data_access),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
+    names = {keys.CANCER_TYPE: "cancer type", keys.SURVIVAL: "survival"}
+    tasks = [names[task] for task in names if tables.scopes_of(inputs.numbers, task)]
+    heading = f"{' and '.join(tasks).capitalize()} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
+    cohorts = "cohort" if len(inputs.summary.cohorts) == 1 else "cohorts"
+    return heading, (
+        f"A BulkRNABert encoder on {totals['samples']} samples of {totals['patients']} patients "
+        f"in {totals['cohorts']} {cohorts}, judged beside simple baselines on the same patients."
+    )
+
+
+def _environment(small_cells: int) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def interval(metric: Metric) -> str:
+        return text.format_interval(metric.low, metric.high)
+
+    environment.filters.update(
+        count=lambda n: text.format_count(n, small_cells),
+        plain_count=text.format_count,
+        number=text.format_number,
+        interval=interval,
+        method_name=text.name_of_method,
+        metric_name=text.name_of_metric,
+        task_name=text.name_of_task,
+        rule_name=lambda rule: rule.replace("_", " "),
+    )
+    return environment
+
+
+def render_page(inputs: ReportInputs, small_cells: int) -> str:
+    """The whole page as HTML text.
+
+    Args:
+        inputs: What was read.
+        small_cells: Counts of patients or samples from 1 to below this are shown as `<N`, and single samples are not
+            listed; 0 shows everything.
+    """
+    totals = _totals(inputs, small_cells)
+    headlines = tables.build_headlines(inputs.numbers, small_cells)
+    heading, lead = _heading(inputs, totals)
+    overlap, overlap_is_warning = tables.pretraining_overlap(inputs.numbers)
+    protocol = inputs.numbers.protocol
+    run = inputs.run.model_copy(
+        update={
+            "command_line": text.hide_credentials(inputs.run.command_line or ""),
+            "params": {name: text.hide_credentials(str(value)) for name, value in inputs.run.params.items()},
+        }
+    )
+    return _environment(small_cells).get_template("report.html").render(
+        version=package_version(),
+        title=f"{heading} · bulkrnabert",
+        heading=heading,
+        lead=lead,
+        sections=SECTIONS,
+        numbers=inputs.numbers,
+        summary=inputs.summary,
+        run=run,
+        small_cells=small_cells,
+        totals=totals,
+        facts=_facts(inputs, totals),
+        headlines=headlines,
+        verdict_figures=_verdict_figures(headlines),
+        overlap=overlap,
+        overlap_is_warning=overlap_is_warning,
+        rejected=inputs.rejected[:MAX_REJECTED_SHOWN],
+        n_rejected=len(inputs.rejected),
+        classification=_classification_parts(inputs),
+        confusions=_confusions(inputs, _best_methods(headlines, keys.CANCER_TYPE), small_cells),
+        encoders=[_describe_encoder(encoder) for encoder in inputs.encoders],
+        trainings=_trainings(inputs),
+        skipped=inputs.numbers.skipped,
+        parameters_text=_parameters_text(inputs.encoders),
+        protocol={"name": protocol, "text": PROTOCOL_TEXTS.get(protocol, "see the documentation.")},
+        baselines=_baseline_names(inputs),
+        mlflow_command=server_command(f"{inputs.run.params.get('outdir', 'OUTDIR')}/mlflow"),
+        identity=_identity(inputs),
+        **_survival_part(inputs, _best_methods(headlines, keys.SURVIVAL)[:1], small_cells),
+        **_projection_part(inputs),
+    )  # fmt: skip
+
+
+def _baseline_names(inputs: ReportInputs) -> list[str]:
+    names = {text.name_of_method(item.method) for item in inputs.numbers.metrics if item.role == "baseline"}
+    return sorted(names)
+
+
+def write_report(inputs: ReportInputs, out: Path, small_cells: int) -> Path:
+    """Write `report.html`, `results.csv` and the table for MultiQC.
+
+    Args:
+        inputs: What was read; nothing is computed from it.
+        out: Folder, made where it is missing.
+        small_cells: See `render_page`; data whose access class is `open` are always shown as they are.
+    Returns:
+        The page.
+    """
+    limit = 0 if inputs.summary.data_access == OPEN_ACCESS else small_cells
+    out.mkdir(parents=True, exist_ok=True)
+    write_results(out / keys.RESULTS_CSV, inputs.numbers.metrics, limit)
+    write_json(out / MULTIQC_JSON, multiqc_table(inputs.numbers.metrics))
+    page = out / keys.REPORT_HTML
+    with atomic_path(page) as partial:
+        partial.write_text(render_page(inputs, limit), encoding="utf-8")
+    return page

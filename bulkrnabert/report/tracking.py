@@ -1,0 +1,351 @@
+"""A finished run in MLflow: a parent run, and one nested run for each pretraining and each probe job.
+
+By default the runs go to a folder of their own, a SQLite file and the artefacts beside it. Nothing in it names the
+place where it lies, so that it can be moved: artefacts have `mlflow-artifacts:` addresses, which a server started in
+the folder resolves against its `--artifacts-destination`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from bulkrnabert import keys
+from bulkrnabert.errors import DataError, PortalError
+from bulkrnabert.provenance import atomic_path, sha256_file, sha256_lines, write_json
+from bulkrnabert.report import tables
+from bulkrnabert.report.inputs import Encoder, Metric, Numbers, RunFacts, read_encoder, read_numbers, read_run
+from bulkrnabert.report.text import hide_credentials
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "mlflow.db"
+ARTIFACTS_FOLDER = "mlartifacts"
+RECEIPT = "mlflow_run.json"
+ARTIFACT_SCHEME = "mlflow-artifacts:/"
+IMPORT_TAG = "brb.import"
+MAX_METRICS_PER_BATCH = 1000
+MAX_PARAMS_PER_BATCH = 100
+MAX_PARAM_LENGTH = 6000
+MAX_KEY_LENGTH = 250
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What is imported: the files of a finished run."""
+
+    metrics: Path
+    checkpoints: Sequence[Path]
+    predictions: Sequence[Path]
+    run: Path | None
+    report: Path | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A probe job and its predictions; the files may be missing."""
+
+    task: str
+    scope: str
+    files: list[Path]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the files of a run say, read before anything is written."""
+
+    files: TrackedRun
+    numbers: Numbers
+    facts: RunFacts
+    encoders: list[tuple[Path, Encoder]]
+    jobs: list[_Job]
+
+    @property
+    def sha256(self) -> str:
+        """The same for the same numbers of the same run, so that a second import replaces the first."""
+        return sha256_lines([sha256_file(self.files.metrics), self.facts.session_id or "", self.facts.run_name or ""])
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Where runs go: an MLflow client, the experiment, and the folder for artefacts (None: the server takes them)."""
+
+    client: Any
+    experiment_id: str
+    artifacts: Path | None
+    import_sha256: str
+
+    def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        all_tags = {**tags, IMPORT_TAG: self.import_sha256}
+        if parent is not None:
+            all_tags["mlflow.parentRunId"] = parent
+        return str(self.client.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id)
+
+    def log(self, run_id: str, params: Mapping[str, str], metrics: Sequence[tuple[str, float, int]]) -> None:
+        """Log parameters and (name, value, step) triples in batches of the size that MLflow takes."""
+        from mlflow.entities import Metric as Point
+        from mlflow.entities import Param
+
+        now = int(time.time() * 1000)
+        entries = [Param(name, value) for name, value in params.items()]
+        points = [Point(name, value, now, step) for name, value, step in metrics]
+        for start in range(0, len(entries), MAX_PARAMS_PER_BATCH):
+            self.client.log_batch(run_id, params=entries[start : start + MAX_PARAMS_PER_BATCH])
+        for start in range(0, len(points), MAX_METRICS_PER_BATCH):
+            self.client.log_batch(run_id, metrics=points[start : start + MAX_METRICS_PER_BATCH])
+
+    def put_file(self, run_id: str, path: Path, subfolder: str = "") -> None:
+        if self.artifacts is None:
+            self.client.log_artifact(run_id, str(path), subfolder or None)
+            return
+        folder = self.artifacts / run_id / "artifacts" / subfolder
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+
+    def finish(self, run_id: str) -> None:
+        self.client.set_terminated(run_id, status="FINISHED")
+
+
+def server_command(folder: str) -> str:
+    """The command line that shows an MLflow folder at http://127.0.0.1:5000."""
+    return (
+        f"cd {shlex.quote(folder)} && MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
+        f"mlflow server --backend-store-uri sqlite:///{DATABASE} --artifacts-destination ./{ARTIFACTS_FOLDER} "
+        "--host 127.0.0.1 --port 5000 --workers 1"
+    )
+
+
+def clean_name(name: str) -> str:
+    """A name that MLflow takes for a metric or parameter: `embedding + MLP/macro_f1` is `embedding_MLP/macro_f1`."""
+    parts = [re.sub(r"[^\w.\-]+", "_", part, flags=re.ASCII).strip("_") for part in name.split("/")]
+    return "/".join(part if part.strip(".") else "_" for part in parts)[:MAX_KEY_LENGTH].rstrip("/")
+
+
+def flatten_parameters(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters as `outer.inner: text`, credentials in addresses hidden."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten_parameters(value, f"{prefix}{name}.")
+        else:
+            flat[clean_name(f"{prefix}{name}")] = hide_credentials(str(value))[:MAX_PARAM_LENGTH]
+    return flat
+
+
+def _record_points(encoder: Encoder) -> Iterator[tuple[str, float, int]]:
+    for record in encoder.records:
+        step = record.get("step")
+        for name, value in record.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if name != "step" and is_number and math.isfinite(value):
+                yield clean_name(f"{record.get('kind')}/{name}"), float(value), step if isinstance(step, int) else 0
+
+
+def _log_pretraining(store: _Store, parent: str, folder: Path, encoder: Encoder) -> None:
+    tags = {
+        "stage": "pretrain",
+        "split_id": encoder.name,
+        keys.META_SPLIT_SHA256: str(encoder.provenance.get("split_sha256", "")),
+        "brb.code_sha256": str(encoder.provenance.get("code_sha256", "")),
+    }
+    run_id = store.start(f"pretrain {encoder.name}", tags, parent)
+    params = flatten_parameters(encoder.provenance.get("parameters") or {}) | flatten_parameters(
+        encoder.config, "model."
+    )
+    if encoder.n_parameters is not None:
+        params["n_parameters"] = str(encoder.n_parameters)
+    store.log(run_id, params, list(_record_points(encoder)))
+    for name in (keys.PROVENANCE_JSON, keys.RECORDS_JSONL, keys.CONFIG_JSON, keys.MODEL_CARD):
+        if (folder / name).is_file():
+            store.put_file(run_id, folder / name)
+    store.finish(run_id)
+
+
+def _find_jobs(numbers: Numbers, predictions: Sequence[Path]) -> list[_Job]:
+    """Every task and scope that has numbers or predictions, in order."""
+    files: dict[tuple[str, str], list[Path]] = {(item.task, item.scope): [] for item in numbers.metrics}
+    for path in predictions:
+        try:
+            table = pq.read_table(path, columns=["task", "scope"])
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a predictions file with the columns `task` and `scope`: {error}") from error
+        pairs = zip(table["task"].to_pylist(), table["scope"].to_pylist(), strict=True)
+        for job in dict.fromkeys(pairs):
+            files.setdefault(job, []).append(path)
+    return [_Job(task, scope, found) for (task, scope), found in files.items()]
+
+
+def _value_points(name: str, metric: Metric) -> list[tuple[str, float, int]]:
+    """A value and its bounds as points at step 0; what is not estimable is left out."""
+    values = {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+    return [(clean_name(key), value, 0) for key, value in values.items() if value is not None]
+
+
+def _log_probe(store: _Store, parent: str, job: _Job, numbers: Numbers) -> None:
+    found = [item for item in numbers.metrics if (item.task, item.scope) == (job.task, job.scope)]
+    tags = {"stage": "probe", "task": job.task, "scope": job.scope, keys.META_SPLIT_SHA256: numbers.split_sha256}
+    run_id = store.start(f"probe {job.task} {job.scope}", tags, parent)
+    points = [point for item in found for point in _value_points(f"{item.method}/{item.metric}", item)]
+    sizes = {
+        name: str(max(values))
+        for name in ("n_samples", "n_patients", "n_events")
+        if (values := [count for item in found if (count := getattr(item, name)) is not None])
+    }
+    params = {"task": job.task, "scope": job.scope, "methods": ", ".join(dict.fromkeys(item.method for item in found))}
+    store.log(run_id, flatten_parameters(params | sizes), points)
+    for number, path in enumerate(job.files):
+        store.put_file(run_id, path, subfolder=f"more_{number}" if number else "")
+    store.finish(run_id)
+
+
+def _log_parent(store: _Store, contents: _Contents) -> str:
+    numbers, facts = contents.numbers, contents.facts
+    tags = {
+        "stage": "run",
+        "protocol": numbers.protocol,
+        keys.META_SPLIT_SHA256: numbers.split_sha256,
+        "pipeline_version": facts.pipeline_version or "",
+        "session_id": facts.session_id or "",
+        "command_line": hide_credentials(facts.command_line or ""),
+    }
+    points: list[tuple[str, float, int]] = []
+    for headline in tables.build_headlines(numbers, small_cells=0):
+        for role, item in (("model", headline.model), ("baseline", headline.baseline)):
+            if item is None:
+                continue
+            tags[clean_name(f"best/{headline.task}/{role}")] = item.method
+            points += _value_points(f"{headline.task}/{headline.metric}/{role}", item)
+    run_id = store.start(facts.run_name or "run", {name: value for name, value in tags.items() if value})
+    params = flatten_parameters(facts.params) | flatten_parameters(facts.software, "software.")
+    store.log(run_id, params, points)
+    for path in (contents.files.metrics, contents.files.report):
+        if path is not None:
+            store.put_file(run_id, path)
+    return run_id
+
+
+def _log_everything(store: _Store, contents: _Contents) -> str:
+    parent = _log_parent(store, contents)
+    for folder, encoder in contents.encoders:
+        _log_pretraining(store, parent, folder, encoder)
+    for job in contents.jobs:
+        _log_probe(store, parent, job, contents.numbers)
+    store.finish(parent)
+    logger.info("MLflow: a run with %d pretrainings and %d probe jobs", len(contents.encoders), len(contents.jobs))
+    return parent
+
+
+def _import_mlflow() -> Any:
+    """MLflow without telemetry and without its INFO lines; a server that is away is noticed within seconds."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return mlflow
+
+
+def _read_contents(tracked: TrackedRun) -> _Contents:
+    numbers = read_numbers(tracked.metrics)
+    encoders = [(folder, read_encoder(folder)) for folder in tracked.checkpoints]
+    return _Contents(
+        files=tracked,
+        numbers=numbers,
+        facts=read_run(tracked.run),
+        encoders=sorted(encoders, key=lambda pair: pair[1].name),
+        jobs=_find_jobs(numbers, tracked.predictions),
+    )
+
+
+def write_folder(tracked: TrackedRun, out: Path, experiment: str) -> None:
+    """Write the runs to a folder that can be moved: `mlflow.db`, `mlartifacts/`, and a receipt.
+
+    The folder takes its name only when it is complete, and replaces an older one.
+
+    Args:
+        tracked: The files of the run.
+        out: The folder.
+        experiment: Name of the experiment.
+    Raises:
+        DataError: a file of the run is not what it should be.
+    """
+    contents = _read_contents(tracked)
+    mlflow = _import_mlflow()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with atomic_path(out) as partial:
+        (partial / ARTIFACTS_FOLDER).mkdir(parents=True)
+        address = f"sqlite:///{(partial / DATABASE).resolve()}"
+        # Makes the tables. Given an artefact root, the default experiment does not remember a path of this machine.
+        database = SqlAlchemyStore(address, ARTIFACT_SCHEME)
+        client = mlflow.MlflowClient(tracking_uri=address)
+        experiment_id = client.create_experiment(experiment, artifact_location=ARTIFACT_SCHEME)
+        store = _Store(client, experiment_id, partial / ARTIFACTS_FOLDER, contents.sha256)
+        run_id = _log_everything(store, contents)
+        database.engine.dispose()
+        receipt = {"experiment": experiment, "experiment_id": experiment_id, "run_id": run_id}
+        write_json(partial / RECEIPT, {**receipt, "open_with": server_command(out.name)})
+
+
+def _get_or_create_experiment(client: Any, experiment: str) -> str:
+    """Id of the experiment; it is made once, and whoever comes second gets the first one's."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        try:
+            return str(client.create_experiment(experiment))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(experiment)
+    return str(found.experiment_id)
+
+
+def _delete_earlier_import(client: Any, experiment_id: str, import_sha256: str) -> None:
+    for run in client.search_runs([experiment_id], f"tags.`{IMPORT_TAG}` = '{import_sha256}'", max_results=50000):
+        client.delete_run(run.info.run_id)
+
+
+def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri: str) -> None:
+    """Send the runs to an MLflow server and write a receipt; an earlier import of the same run is replaced.
+
+    Args:
+        tracked: The files of the run.
+        out: Folder for the receipt.
+        experiment: Name of the experiment, made where it is missing.
+        tracking_uri: Address of the server.
+    Raises:
+        DataError: a file of the run is not what it should be.
+        PortalError: the server is out of reach or refuses.
+    """
+    contents = _read_contents(tracked)
+    mlflow = _import_mlflow()
+    shown = hide_credentials(tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+    try:
+        experiment_id = _get_or_create_experiment(client, experiment)
+        store = _Store(client, experiment_id, None, contents.sha256)
+        _delete_earlier_import(client, experiment_id, store.import_sha256)
+        run_id = _log_everything(store, contents)
+    except mlflow.exceptions.MlflowException as error:
+        raise PortalError(
+            f"the MLflow server {shown} did not take the run: {hide_credentials(str(error))}. "
+            "Is it up? The run's results do not depend on it; repeat `bulkrnabert track` later."
+        ) from error
+    receipt = {"experiment": experiment, "experiment_id": experiment_id, "run_id": run_id}
+    with atomic_path(out) as partial:
+        partial.mkdir()
+        write_json(partial / RECEIPT, {**receipt, "tracking_uri": shown})

@@ -1,0 +1,180 @@
+"""What goes through the model at each step, as a function of the seed and the step alone.
+
+Letters: B samples, G genes, M masked positions of a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bulkrnabert import keys
+from bulkrnabert.data.masking import Purpose, mask_tokens, n_masked, seeded_generator
+from bulkrnabert.errors import DataError
+from bulkrnabert.train.config import TrainConfig
+
+MIN_VALIDATION_SAMPLES = 8
+MAX_VALIDATION_SHARE = 0.2
+VALIDATION_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows of the training part: those trained on, and those set aside for the validation curve.
+
+    Attributes:
+        fit_idx: Rows trained on, ascending.
+        validation_idx: Rows of other patients, ascending.
+    """
+
+    fit_idx: NDArray[np.int64]
+    validation_idx: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Tensors of one pass through the model: inputs (B, G), masked_idx and targets (B, M), gene_idx (G,) or None."""
+
+    inputs: Tensor
+    masked_idx: Tensor
+    targets: Tensor
+    gene_idx: Tensor | None
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same batch on a device."""
+        return MicroBatch(
+            inputs=self.inputs.to(device),
+            masked_idx=self.masked_idx.to(device),
+            targets=self.targets.to(device),
+            gene_idx=None if self.gene_idx is None else self.gene_idx.to(device),
+        )
+
+
+def split_off_validation(samples: pd.DataFrame, fraction: float, seed: int) -> Parts:
+    """Set whole patients of the training part aside; held-out samples are in neither part.
+
+    Args:
+        samples: A row a sample, with `patient_id` and `part`.
+        fraction: Share of the training patients to set aside. More are taken until there are 8 samples, but never
+            more than a fifth of the patients unless one patient is more than that.
+        seed: Seed of the run.
+    Raises:
+        DataError: fewer than two patients to train on, or a patient is in both parts.
+    """
+    is_training = np.asarray(samples[keys.PART] == keys.TRAIN)
+    patients = samples[keys.PATIENT_ID].astype(str).to_numpy()
+    torn = sorted(set(patients[is_training]) & set(patients[~is_training]))
+    if torn:
+        raise DataError(
+            f"patient {torn[0]} (and {len(torn) - 1} more) has samples both in part {keys.TRAIN} and {keys.HELD_OUT}: "
+            "pretraining would see the patients it is judged on; run `bulkrnabert split` and `tokenize` again"
+        )
+    names, n_samples_of = np.unique(patients[is_training], return_counts=True)
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} patients in part {keys.TRAIN}, of {len(samples)} samples: pretraining needs at least "
+            "two, one of them for validation"
+        )
+    order = seeded_generator(seed, "validation_part").permutation(len(names))
+    n_wanted = math.ceil(fraction * len(names))
+    n_enough = int(np.searchsorted(np.cumsum(n_samples_of[order]), MIN_VALIDATION_SAMPLES)) + 1
+    n_most = max(n_wanted, math.floor(MAX_VALIDATION_SHARE * len(names)))
+    n_patients = min(max(n_wanted, n_enough), n_most, len(names) - 1)
+    is_validation = is_training & np.isin(patients, names[order[:n_patients]])
+    return Parts(np.flatnonzero(is_training & ~is_validation), np.flatnonzero(is_validation))
+
+
+class BatchSource:
+    """Batches of a run.
+
+    Args:
+        token_ids: Shape (samples, genes), uint8; only the rows of `parts` are read. Not modified.
+        parts: Rows to train and to validate on.
+        config: Settings of the run.
+        n_bins: Bins the model predicts.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, token_ids: NDArray[np.uint8], parts: Parts, config: TrainConfig, n_bins: int, seed: int) -> None:
+        self.parts = parts
+        self._token_ids = token_ids
+        self._config = config
+        self._n_bins = n_bins
+        self._seed = seed
+        self.n_genes = token_ids.shape[1]
+        self.n_genes_per_step = min(config.genes_per_step or self.n_genes, self.n_genes)
+        self.n_masked = n_masked(self.n_genes_per_step, config.mask_fraction)
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Rows of the global batch of a step: the training rows, shuffled anew in each epoch, cut one after another."""
+        fit_idx = self.parts.fit_idx
+        places = step * self._config.global_batch_size + np.arange(self._config.global_batch_size)
+        epochs, offsets = np.divmod(places, len(fit_idx))
+        rows = np.empty(len(places), dtype=np.int64)
+        for epoch in np.unique(epochs):
+            order = seeded_generator(self._seed, "order", int(epoch)).permutation(len(fit_idx))
+            of_epoch = epochs == epoch
+            rows[of_epoch] = fit_idx[order[offsets[of_epoch]]]
+        return rows
+
+    def micro_batch(self, step: int, start: int, size: int) -> MicroBatch:
+        """Samples `start` to `start + size` of the global batch of a step; all of a step see the same genes."""
+        places = range(start, start + size)
+        return self._mask(self.rows(step)[start : start + size], "genes", step, "mask", [(step, row) for row in places])
+
+    def validation_batches(self, rank: int, world_size: int) -> Iterator[tuple[MicroBatch, NDArray[np.int64]]]:
+        """This process's share of the validation part, with the genes of each: the same masks at every call.
+
+        Each batch has a gene subset of its own, so that together they cover more of the genes.
+        """
+        for number, start in enumerate(range(0, len(self.parts.validation_idx), VALIDATION_BATCH_SIZE)):
+            if number % world_size == rank:
+                rows = self.parts.validation_idx[start : start + VALIDATION_BATCH_SIZE]
+                positions: list[tuple[int, ...]] = [(int(row),) for row in rows]
+                batch = self._mask(rows, "validation_genes", number, "validation_mask", positions)
+                yield batch, self._genes("validation_genes", number)
+
+    def most_frequent_bins(self) -> NDArray[np.int64]:
+        """The bin that each gene has most often in the rows trained on, shape (genes,): the baseline to beat."""
+        n_ids = max(self._n_bins, keys.N_TOKEN_IDS)
+        counts = np.zeros(self.n_genes * n_ids, dtype=np.int64)
+        offsets = np.arange(self.n_genes) * n_ids
+        for start in range(0, len(self.parts.fit_idx), 256):
+            tokens = self._token_ids[self.parts.fit_idx[start : start + 256]]
+            counts += np.bincount((tokens + offsets).ravel(), minlength=len(counts))
+        return np.asarray(counts.reshape(self.n_genes, n_ids)[:, : self._n_bins].argmax(axis=1), dtype=np.int64)
+
+    def _genes(self, purpose: Purpose, position: int) -> NDArray[np.int64]:
+        if self.n_genes_per_step == self.n_genes:
+            return np.arange(self.n_genes)
+        generator = seeded_generator(self._seed, purpose, position)
+        return np.sort(generator.choice(self.n_genes, size=self.n_genes_per_step, replace=False, shuffle=False))
+
+    def _mask(
+        self,
+        rows: NDArray[np.int64],
+        gene_purpose: Purpose,
+        gene_position: int,
+        mask_purpose: Purpose,
+        mask_positions: list[tuple[int, ...]],
+    ) -> MicroBatch:
+        gene_idx = self._genes(gene_purpose, gene_position)
+        masked = mask_tokens(
+            self._token_ids[np.ix_(rows, gene_idx)],
+            [seeded_generator(self._seed, mask_purpose, *position) for position in mask_positions],
+            mask_fraction=self._config.mask_fraction,
+            n_bins=self._n_bins,
+        )
+        return MicroBatch(
+            inputs=torch.from_numpy(masked.inputs).long(),
+            masked_idx=torch.from_numpy(masked.masked_idx),
+            targets=torch.from_numpy(masked.targets),
+            gene_idx=None if self.n_genes_per_step == self.n_genes else torch.from_numpy(gene_idx),
+        )

@@ -1,0 +1,98 @@
+"""The pretraining objective: the loss of the masked positions, and how well they are predicted.
+
+Shape letters: B batch, G genes, M masked positions of a sample, N masked positions of a batch, D model, V bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bulkrnabert.data.masking import IGNORED
+from bulkrnabert.models.bulkrnabert import BulkRNABert
+
+
+@dataclass(frozen=True)
+class MaskedPrediction:
+    """What the model makes of the masked positions of a micro-batch.
+
+    Attributes:
+        loss: Cross-entropy in nats, summed over the positions with a target and divided by B x M, scalar.
+        n_correct: Positions whose most likely bin is the true one, scalar.
+        n_targets: Positions with a target, scalar.
+        predicted: Most likely bins, shape (B, M).
+    """
+
+    loss: Tensor
+    n_correct: Tensor
+    n_targets: Tensor
+    predicted: Tensor
+
+
+class MaskedLanguageModel(nn.Module):
+    """An encoder with its objective, so that an engine wraps one module whose output is the loss.
+
+    The head runs on the masked positions only: no (B, G, V) tensor is ever held.
+
+    Args:
+        network: The encoder.
+        use_bf16: Run the encoder under bfloat16 autocast; weights and loss stay float32.
+    """
+
+    def __init__(self, network: BulkRNABert, use_bf16: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.use_bf16 = use_bf16
+
+    def forward(
+        self, inputs_BG: Tensor, masked_idx_BM: Tensor, targets_BM: Tensor, gene_idx_G: Tensor | None
+    ) -> MaskedPrediction:
+        """Predict the masked positions.
+
+        Args:
+            inputs_BG: Token ids with masked positions hidden.
+            masked_idx_BM: Columns to predict.
+            targets_BM: True bins, `IGNORED` where there is none.
+            gene_idx_G: Which genes the columns are; None: all.
+        """
+        # Here, not around the call: DeepSpeed switches off an autocast that it did not configure itself.
+        with torch.autocast(inputs_BG.device.type, dtype=torch.bfloat16, enabled=self.use_bf16):
+            hidden_BGD = self.network.encode(inputs_BG, gene_idx_G)
+            chosen_BMD = hidden_BGD.gather(1, masked_idx_BM.unsqueeze(-1).expand(-1, -1, hidden_BGD.shape[-1]))
+            logits_NV = self.network.lm_logits(chosen_BMD.flatten(0, 1))
+        logits_NV = logits_NV.float()
+        targets_N = targets_BM.flatten()
+        # Divided by B x M, not by the positions with a target: then the mean over micro-batches does not depend on how
+        # the global batch is cut.
+        loss = functional.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED, reduction="sum") / targets_N.numel()
+        predicted_N = logits_NV.argmax(dim=-1)
+        return MaskedPrediction(
+            loss=loss,
+            n_correct=(predicted_N == targets_N).sum(),
+            n_targets=(targets_N != IGNORED).sum(),
+            predicted=predicted_N.view_as(targets_BM),
+        )
+
+
+def average_ranks(bins: NDArray[np.int64], n_bins: int) -> NDArray[np.float64]:
+    """Rank of each value from 1, ties sharing their mean rank, shape as `bins`."""
+    counts = np.bincount(bins, minlength=n_bins)
+    return (np.cumsum(counts) - (counts - 1) / 2)[bins]
+
+
+def spearman(true_bins: NDArray[np.int64], predicted_bins: NDArray[np.int64], n_bins: int) -> float | None:
+    """Rank correlation of true and predicted bins; None where one of them is constant.
+
+    Args:
+        true_bins: Shape (n,), in [0, n_bins).
+        predicted_bins: Shape (n,), in [0, n_bins).
+        n_bins: Number of bins.
+    """
+    if len(true_bins) < 2 or np.ptp(true_bins) == 0 or np.ptp(predicted_bins) == 0:
+        return None
+    return float(np.corrcoef(average_ranks(true_bins, n_bins), average_ranks(predicted_bins, n_bins))[0, 1])

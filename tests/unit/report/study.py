@@ -1,0 +1,260 @@
+"""A made-up finished run: every input of the report and of the MLflow import, small and seeded."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+HOSTILE_COHORT = "<script>alert(1)</script>"
+HOSTILE_METHOD = "pca_$x^2$ & <b>'logit\"</b>"
+SPLIT_SHA256 = "5f" * 32
+COHORTS = ["BLCA", "BRCA", "COADREAD", "HNSC", "STAD"]
+CLASSIFIERS = {
+    "embedding_mlp": ("model", 0.957),
+    "embedding_logistic": ("model", 0.949),
+    "pca_logistic": ("baseline", 0.968),
+}
+SURVIVAL_METHODS = {
+    "embedding_cox_mlp": ("model", 0.61),
+    "pca_cox": ("baseline", 0.59),
+    "cancer_type": ("baseline", None),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Paths of the files, in the form that the pipeline hands over."""
+
+    metrics: Path
+    summary: Path
+    rejected: Path
+    run: Path
+    checkpoints: list[Path]
+    predictions: list[Path]
+
+    def report_arguments(self, out: Path) -> list[str]:
+        arguments = ["--metrics", str(self.metrics), "--summary", str(self.summary), "--rejected", str(self.rejected)]
+        arguments += ["--run", str(self.run), "--out", str(out)]
+        return arguments + [part for folder in self.checkpoints for part in ("--checkpoint", str(folder))]
+
+
+def metric(
+    task: str, scope: str, method: str, role: str, name: str, value: float | None, **more: Any
+) -> dict[str, Any]:
+    half = 0.012 if scope == "pan" else 0.06
+    return {
+        "task": task,
+        "scope": scope,
+        "method": method,
+        "role": role,
+        "metric": name,
+        "value": value,
+        "low": None if value is None else round(value - half, 4),
+        "high": None if value is None else min(1.0, round(value + half, 4)),
+        "n_samples": 1900,
+        "n_patients": 1900,
+        "n_events": None,
+        "estimable": value is not None,
+        "reason": None,
+        "n_pretrained_patients_in_test": 0,
+        "split_sha256": SPLIT_SHA256,
+        "seed": 0,
+        **more,
+    }
+
+
+def make_metrics(cohorts: list[str], hostile: bool) -> list[dict[str, Any]]:
+    found = []
+    for method, (role, value) in CLASSIFIERS.items():
+        name = HOSTILE_METHOD if hostile and method == "pca_logistic" else method
+        offsets = {"accuracy": 0.01, "balanced_accuracy": -0.004, "macro_f1": 0.0, "weighted_f1": 0.008}
+        for metric_name, offset in offsets.items():
+            found.append(metric("cancer_type", "pan", name, role, metric_name, round(value + offset, 4)))
+        found.append(metric("cancer_type", "pan", name, role, "auroc_ovr_macro", round(0.995 + value / 500, 4)))
+    for method, (role, value) in SURVIVAL_METHODS.items():
+        sizes = {"n_samples": 1850, "n_patients": 1850, "n_events": 545}
+        pooled = 0.58 if value is None else value + 0.06
+        found.append(metric("survival", "pan", method, role, "c_index_pooled", pooled, **sizes))
+        for metric_name in ("c_index_within_weighted", "c_index_within_macro"):
+            reason = None if value is not None else "every patient of a cohort has the same risk"
+            found.append(metric("survival", "pan", method, role, metric_name, value, reason=reason, **sizes))
+    for index, cohort in enumerate(cohorts):
+        for method, (role, value) in list(SURVIVAL_METHODS.items())[:2]:
+            is_last = index == len(cohorts) - 1
+            sizes = {"n_samples": 371, "n_patients": 371, "n_events": 3 if is_last else 60 + 20 * index}
+            shown = None if is_last else round(value + 0.03 * math.sin(index * 2 + len(method)), 4)
+            reason = "3 events; at least 10 are needed" if is_last else None
+            found.append(metric("survival", cohort, method, role, "c_index_pooled", shown, reason=reason, **sizes))
+    return found
+
+
+def make_confusion(cohorts: list[str], method: str, rng: np.random.Generator) -> dict[str, Any]:
+    matrix = np.diag(rng.integers(290, 420, len(cohorts))) + rng.integers(0, 7, (len(cohorts), len(cohorts)))
+    return {"scope": "pan", "method": method, "classes": cohorts, "matrix": matrix.tolist()}
+
+
+def make_curves(scope: str, rng: np.random.Generator) -> dict[str, Any]:
+    groups, at_risk = [], {}
+    times = [0.0, *sorted(float(t) for t in rng.integers(20, 3600, 40))]
+    at_risk_times = [365.0 * year for year in range(0, 11, 2)]
+    for name, rate in (("low risk", 0.006), ("high risk", 0.018)):
+        survival = [math.exp(-rate * index * 1.5) for index in range(len(times))]
+        groups.append(
+            {
+                "name": name,
+                "n": 185,
+                "times": times,
+                "survival": survival,
+                "low": [None, *(max(0.0, value - 0.002 * index) for index, value in enumerate(survival[1:]))],
+                "high": [None, *(min(1.0, value + 0.002 * index) for index, value in enumerate(survival[1:]))],
+            }
+        )
+        at_risk[name] = [185, 120, 63, 28, 9, 3]
+    return {
+        "scope": scope,
+        "method": "embedding_cox_mlp",
+        "endpoint": "OS",
+        "logrank_p": 0.0032,
+        "groups": groups,
+        "at_risk_times": at_risk_times,
+        "at_risk": at_risk,
+    }
+
+
+def make_projection(cohorts: list[str], rng: np.random.Generator) -> dict[str, Any]:
+    points = [
+        {"x": float(x), "y": float(y), "cohort": cohort}
+        for index, cohort in enumerate(cohorts)
+        for x, y in rng.normal([4 * math.cos(index * 1.3), 4 * math.sin(index * 1.3)], 0.8, (60, 2))
+    ]
+    return {"method": "UMAP", "split_id": "r0f0", "points": points}
+
+
+def make_summary(cohorts: list[str], data_access: str) -> dict[str, Any]:
+    return {
+        "cohorts": [
+            {
+                "cohort": cohort,
+                "source": "gdc",
+                "unit": "tpm",
+                "n_samples": 400 + 10 * index,
+                "n_patients": 380 + 10 * index,
+                "n_tumor": 380 + 10 * index,
+                "n_normal": 20,
+                "n_with_survival": 371,
+                "n_events": 3 if index == len(cohorts) - 1 else 60 + 20 * index,
+                "endpoint": "OS",
+            }
+            for index, cohort in enumerate(cohorts)
+        ],
+        "rejected": [
+            {"cohort": cohorts[0], "rule": "ffpe", "n": 4},
+            {"cohort": cohorts[1], "rule": "second_aliquot", "n": 11},
+        ],
+        "genes": {
+            "n_kept": 19062,
+            "dropped": [{"rule": "not_in_every_cohort", "n": 812, "examples": ["ENSG00000000003", "ENSG00000000005"]}],
+        },
+        "unit": "tpm",
+        "data_access": data_access,
+    }
+
+
+def write_checkpoint(folder: Path, split_id: str, rng: np.random.Generator, n_steps: int = 400) -> Path:
+    folder.mkdir(parents=True)
+    records: list[dict[str, Any]] = []
+    for step in range(10, n_steps + 1, 10):
+        loss = 1.4 + 2.7 * math.exp(-step / 90) + float(rng.normal(0, 0.04))
+        records.append({"kind": "train", "step": step, "loss": loss, "lr": 1e-4, "tokens_per_s": 9000.0})
+        if step % 50 == 0:
+            records.append(
+                {
+                    "kind": "validation",
+                    "step": step,
+                    "loss": loss + 0.05,
+                    "masked_accuracy": 0.41 - 0.2 * math.exp(-step / 120),
+                    "baseline_accuracy": 0.236,
+                }
+            )
+    records.append({"kind": "summary", "step": n_steps, "loss": 1.45})
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    provenance = {
+        "stage": "pretrain",
+        "split_id": split_id,
+        "split_sha256": SPLIT_SHA256,
+        "code_sha256": "c0de" * 16,
+        "patient_hashes": [f"{index:016x}" for index in range(1520)],
+        "parameters": {"seed": 0, "train": {"learning_rate": 1e-4, "batch_size": 8}},
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    (folder / "config.json").write_text(json.dumps({"model": "bulkrnabert", "config": {"n_layers": 4}}))
+    save_file({"embedding": np.zeros((66, 256), np.float32), "head": np.zeros((64,), np.float32)},
+              str(folder / "model.safetensors"))  # fmt: skip
+    return folder
+
+
+def write_predictions(folder: Path, task: str, scope: str) -> Path:
+    folder.mkdir(parents=True)
+    path = folder / "predictions.parquet"
+    table = pa.table({"task": [task] * 4, "scope": [scope] * 4, "method": ["embedding_mlp"] * 4, "fold": [0, 1, 2, 3]})
+    pq.write_table(table, path)
+    return path
+
+
+def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open", n_encoders: int = 5) -> Study:
+    """Write a whole run below `folder`; `hostile` puts markup into a cohort's and a method's name."""
+    rng = np.random.default_rng(7)
+    cohorts = [HOSTILE_COHORT if hostile and cohort == "BLCA" else cohort for cohort in COHORTS]
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {
+        "version": 1,
+        "split_sha256": SPLIT_SHA256,
+        "protocol": "leak-free",
+        "seed": 0,
+        "metrics": make_metrics(cohorts, hostile),
+        "confusion": [make_confusion(cohorts, method, rng) for method in ("pca_logistic", "embedding_mlp")],
+        "kaplan_meier": [make_curves(scope, rng) for scope in ["pan", *cohorts[:-1]]],
+        "projection": make_projection(cohorts, rng),
+        "skipped": [{"task": "survival", "scope": "CHOL", "reason": "7 events; at least 10 are needed <i>here</i>"}],
+    }
+    run = {
+        "pipeline_version": "0.1.0dev",
+        "command_line": "nextflow run . --input sheet.csv --mlflow_uri http://me:secret@mlflow.example:5000 -resume",
+        "run_name": "curious_curie",
+        "session_id": "8c1f1d4e-6f0c-4d8a-a4cb-0f7f6a0d7d11",
+        "params": {"outdir": "results", "folds": 5, "preset": "small", "gdc_api": None},
+        "software": {"python": "3.11.2", "torch": "2.15.0", "nextflow": "25.04.4"},
+    }
+    rejected = ["sample_id\tpatient_id\tcohort\tfile\trule\treason"]
+    rejected += [
+        f"TCGA-0{index}-01A\tTCGA-0{index}\t{cohorts[0]}\tf{index}.tsv\tffpe\tFFPE <sample>" for index in range(4)
+    ]
+    rejected += [
+        f"TCGA-1{index}-01A\tTCGA-1{index}\t{cohorts[1]}\t\tsecond_aliquot\tkept another" for index in range(11)
+    ]
+    for name, value in (
+        ("metrics", numbers),
+        ("summary", make_summary(cohorts, data_access)),
+        ("run", run),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    (folder / "rejected.tsv").write_text("\n".join(rejected) + "\n")
+    jobs = [("cancer_type", "pan"), ("survival", "pan"), *(("survival", cohort) for cohort in cohorts)]
+    return Study(
+        metrics=folder / "metrics.json",
+        summary=folder / "summary.json",
+        rejected=folder / "rejected.tsv",
+        run=folder / "run.json",
+        checkpoints=[
+            write_checkpoint(folder / "checkpoints" / f"r0f{index}", f"r0f{index}", rng) for index in range(n_encoders)
+        ],
+        predictions=[write_predictions(folder / "jobs" / str(index), *job) for index, job in enumerate(jobs)],
+    )
