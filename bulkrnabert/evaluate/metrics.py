@@ -110,5 +110,6 @@ def _resampled_auroc(predictions: ClassPredictions, weights: FloatArray) -> Floa
         last = np.searchsorted(scores[order], scores[positive], side="right")
         of_positives = weights[:, positive]
         wins = (of_positives * (below[:, first] + below[:, last]) / 2).sum(axis=1)
-        total += wins / (of_positives.sum(axis=1) * below[:, -1])
+        with np.errstate(invalid="ignore"):
+            total += wins / (of_positives.sum(axis=1) * below[:, -1])
     return total / predictions.n_classes

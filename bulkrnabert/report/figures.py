@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ def _to_figure(canvas: Canvas, identifier: str, description: str) -> Figure:
     return Figure(identifier, Markup(svg.strip()), round(canvas.get_figwidth() * 96))  # noqa: S704
 
 
+def _wrap(text: str, n_characters: int = 27) -> str:
+    """At most two lines of a label."""
+    lines = textwrap.wrap(text, n_characters) or [""]
+    return "\n".join([*lines[:1], *([_shorten(" ".join(lines[1:]), n_characters)] if lines[1:] else [])])
+
+
 def _shorten(text: str, n_characters: int) -> str:
     return text if len(text) <= n_characters else text[: n_characters - 1] + "…"
 
@@ -130,7 +137,8 @@ def draw_forest(
         width_in: Width at the nominal text size.
     """
     n_lines = sum(len(group.rows) + bool(group.heading) for group in groups)
-    with _canvas(width_in, 0.42 + 0.2 * bool(x_label) + 0.235 * n_lines, identifier) as canvas:
+    line_in = 0.31 if any("\n" in _wrap(row.label) for group in groups for row in group.rows) else 0.235
+    with _canvas(width_in, 0.42 + 0.2 * bool(x_label) + line_in * n_lines, identifier) as canvas:
         axes = canvas.subplots()
         labels: list[tuple[float, str, bool]] = []
         line = 0.0
@@ -140,7 +148,7 @@ def draw_forest(
                 line += 1
             for row in group.rows:
                 _draw_interval(axes, row, line)
-                labels.append((line, _shorten(row.label, 30), False))
+                labels.append((line, _wrap(row.label), False))
                 line += 1
             line += 0.35 * bool(group.heading)
         if reference is not None:
@@ -253,11 +261,11 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
                 color=colour,
                 linewidth=1.7,
                 linestyle=LINE_STYLES[index % len(LINE_STYLES)],
-                label=f"{_shorten(group.name, 24)} (n = {format_count(group.n, small_cells)})",
+                label=_shorten(group.name, 24),
             )
             low = [float("nan") if bound is None else bound for bound in group.low]
             high = [float("nan") if bound is None else bound for bound in group.high]
-            axes.fill_between(times, low, high, step="post", color=colour, alpha=0.13, linewidth=0)
+            axes.fill_between(times, low, high, step="post", color=colour, alpha=0.1, linewidth=0)
             for time in curves.at_risk_times:
                 counts = dict(zip(curves.at_risk_times, curves.at_risk.get(group.name, []), strict=False))
                 if time in counts:
@@ -267,7 +275,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
         axes.set_xlim(0, 1.04 * last_day / scale)
         axes.set_ylabel("survival probability")
         axes.grid(axis="y", color=RULE, linewidth=0.6)
-        axes.legend(loc="lower left", handlelength=2.2)
+        _put_legend_above(canvas, [axes])
         _dress_risk_table(table, curves, n_groups)
         if curves.at_risk_times:
             positions = [time / scale for time in curves.at_risk_times]
@@ -280,6 +288,22 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
             + "; the numbers at risk stand under the axis."
         )
         return _to_figure(canvas, identifier, description)
+
+
+def _put_legend_above(canvas: Canvas, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, where it cannot hide a curve."""
+    entries = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    canvas.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside upper left",
+        ncols=max(1, min(3, len(entries))),
+        handlelength=2.2,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+    )
 
 
 def _time_label(value: float) -> str:
@@ -355,8 +379,7 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         accuracy.set_xlabel("step")
         for axes in (loss, accuracy):
             axes.grid(axis="y", color=RULE, linewidth=0.6)
-            if axes.lines:
-                axes.legend(loc="best")
+        _put_legend_above(canvas, [loss, accuracy])
         description = f"Loss and masked accuracy of encoder {encoder.name} over training steps"
         return _to_figure(canvas, identifier, description + _last_values(validation))
 

@@ -145,9 +145,11 @@ def _totals(inputs: ReportInputs, small_cells: int) -> dict[str, str]:
 def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
     dropped = sum(item.n for item in inputs.summary.genes.dropped)
     size = _parameters_text(inputs.encoders)
+    is_typed = any(cohort.n_tumor or cohort.n_normal for cohort in inputs.summary.cohorts)
+    types = f"{totals['tumor']} tumour, {totals['normal']} normal" if is_typed else "tumour or normal not stated"
     return [
         Fact("Cohorts", totals["cohorts"]),
-        Fact("Samples", totals["samples"], f"{totals['tumor']} tumour, {totals['normal']} normal"),
+        Fact("Samples", totals["samples"], types),
         Fact("Patients", totals["patients"]),
         Fact("Events", totals["events"], "deaths or progressions"),
         Fact("Left out", totals["rejected"], "samples, reasons below"),

@@ -148,7 +148,7 @@ def test_a_tap_on_the_contents_leads_there(browser: Any, page: Path) -> None:
 
 def test_details_open(browser: Any, page: Path) -> None:
     open_page(browser, page, 1280)
-    hidden = "return document.querySelector('#fig-confusion-1 svg').checkVisibility()"
+    hidden = "return document.querySelector('#fig-confusion-2 svg').checkVisibility()"
     assert browser.execute_script(hidden) is False
     browser.execute_script("document.querySelectorAll('details').forEach(item => item.open = true)")
     assert browser.execute_script(hidden) is True

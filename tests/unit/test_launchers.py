@@ -172,10 +172,8 @@ def test_a_python_without_venv_and_pip_is_told_what_to_install(
 
 def test_the_installers_are_made_once(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = clone / ".launch" / "tools"
-    fake = executable(
-        tmp_path / "python",
-        '#!/bin/sh\necho "$*" >> "$FAKE_NOTES"\n[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python"\nexit 0\n',
-    )
+    make = 'if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi'
+    fake = executable(tmp_path / "python", f'#!/bin/sh\necho "$*" >> "$FAKE_NOTES"\n{make}\n')
     monkeypatch.setattr(python_env, "base_python", lambda: str(fake))
     for _ in range(2):
         assert python_env.make_tools(clone, runner(tmp_path)) == tools / "bin" / "uv"

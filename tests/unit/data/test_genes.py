@@ -66,7 +66,7 @@ def test_mixed_kinds_are_refused_with_examples() -> None:
 
 
 def test_an_ensembl_id_twice_is_refused() -> None:
-    with pytest.raises(VocabularyError, match="ENSG00000000003.*keep one row"):
+    with pytest.raises(VocabularyError, match=r"ENSG00000000003.*keep one row"):
         normalise_gene_ids(["ENSG00000000003.1", "ENSG00000000003.2"])
 
 

@@ -12,7 +12,9 @@ from bulkrnabert.keys import MASK_ID, PAD_ID
 N_BINS = 64
 
 
-def masked(tokens: np.ndarray, seed: int = 0, step: int = 0, first_row: int = 0, fraction: float = 0.15) -> MaskedTokens:
+def masked(
+    tokens: np.ndarray, seed: int = 0, step: int = 0, first_row: int = 0, fraction: float = 0.15
+) -> MaskedTokens:
     generators = [seeded_generator(seed, "mask", step, first_row + row) for row in range(len(tokens))]
     return mask_tokens(tokens, generators, mask_fraction=fraction, n_bins=N_BINS)
 
@@ -22,7 +24,9 @@ def tokens() -> np.ndarray:
     return np.random.default_rng(1).integers(0, N_BINS, (6, 200), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("n_genes", "fraction", "count"), [(20, 0.15, 3), (19062, 0.15, 2859), (3, 0.15, 1), (4, 1.0, 4)])
+@pytest.mark.parametrize(
+    ("n_genes", "fraction", "count"), [(20, 0.15, 3), (19062, 0.15, 2859), (3, 0.15, 1), (4, 1.0, 4)]
+)
 def test_count_is_the_nearest_whole_number_and_at_least_one(n_genes: int, fraction: float, count: int) -> None:
     assert n_masked(n_genes, fraction) == count
 

@@ -142,5 +142,5 @@ def test_a_few_values_under_the_floor_pass_but_not_many() -> None:
     values[0, :5] = -0.8
     check_scale(values, parse_unit("log2(rsem+1)"), "mine.tsv")
     values[0, :20] = -0.8
-    with pytest.raises(DataError, match="2.0% of the values lie below"):
+    with pytest.raises(DataError, match=r"2\.0% of the values lie below"):
         check_scale(values, parse_unit("log2(rsem+1)"), "mine.tsv")

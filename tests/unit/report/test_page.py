@@ -93,7 +93,7 @@ def test_every_figure_is_there_and_ids_are_unique(page: str) -> None:
     assert len(ids) == len(set(ids))
     figures = {name for name in ids if re.fullmatch(r"fig-[a-z]+(-[a-z]+)?(-\d+)?", name)}
     assert figures == {
-        "fig-verdict-0", "fig-verdict-1", "fig-classification-0", "fig-confusion-0", "fig-confusion-1",
+        "fig-verdict-0", "fig-verdict-1", "fig-classification-0", "fig-confusion-0", "fig-confusion-1", "fig-confusion-2",
         "fig-concordance-pan", "fig-concordance-cohorts", "fig-embedding",
         *(f"fig-survival-{index}" for index in range(5)), *(f"fig-training-{index}" for index in range(5)),
     }  # fmt: skip
@@ -109,6 +109,18 @@ def test_the_headline_names_both_and_who_is_better(page: str) -> None:
     assert "The encoder scores higher; their 95 % intervals overlap" in page
     assert "0.968" in page
     assert "0.957" in page
+
+
+def test_the_best_methods_confusions_come_first(page: str) -> None:
+    words = " ".join(outline(page).words)
+    order = [
+        "Embedding mlp, all cohorts.",
+        "Pca logistic, baseline, all",
+        "other methods (1)",
+        "Embedding logistic, all",
+    ]
+    places = [words.index(part) for part in order]
+    assert places == sorted(places)
 
 
 def test_pooled_concordance_comes_with_its_caution(page: str) -> None:

@@ -1,0 +1,1 @@
+"""What `./nextflow` and `./test` do before they start: standard library only, no import from the package."""

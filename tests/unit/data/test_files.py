@@ -1,0 +1,234 @@
+"""Readers of own tables: formats, orientation, and a message for each thing that can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+
+from bulkrnabert.data.sources.files import parse_format, read_expression
+from bulkrnabert.errors import DataError, VocabularyError
+
+GENES = ["ENSG00000000003.15", "ENSG00000000005.6", "ENSG00000002586.20_PAR_Y"]
+SAMPLES = ["S1", "S2"]
+VALUES = np.array([[1.5, 0.0, 3.0], [4.0, 5.0, 6.0]])
+EXPECTED = np.array([[1.5, 0.0], [4.0, 5.0]], dtype=np.float32)
+
+
+def frame(genes_in_rows: bool, genes: list[str] = GENES, samples: list[str] = SAMPLES) -> pd.DataFrame:
+    table = pd.DataFrame(VALUES, index=samples, columns=genes)
+    return table.T if genes_in_rows else table
+
+
+@pytest.mark.parametrize("genes_in_rows", [True, False])
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv", "t.tsv.gz", "t.parquet", "t.txt"])
+def test_formats_and_orientations(tmp_path: Path, name: str, genes_in_rows: bool) -> None:
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        frame(genes_in_rows).to_parquet(path)
+    else:
+        frame(genes_in_rows).to_csv(path, sep="," if ".csv" in name else "\t")
+    table = read_expression(path)
+    assert table.sample_ids == ("S1", "S2")
+    assert table.gene_ids == ("ENSG00000000003", "ENSG00000000005")
+    assert table.kind == "ensembl"
+    np.testing.assert_array_equal(table.values, EXPECTED)
+    assert table.values.dtype == np.float32
+    assert table.dropped == (("par_y", "ENSG00000002586.20_PAR_Y"),)
+    assert table.obs is None
+
+
+def test_parquet_with_ids_in_a_column(tmp_path: Path) -> None:
+    frame(True).rename_axis("gene_id").reset_index().to_parquet(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(read_expression(tmp_path / "t.parquet").values, EXPECTED)
+
+
+def test_r_tables_have_one_title_fewer(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("S1\tS2\nENSG00000000003\t1.5\t4\nENSG00000000005\t0\t5\n")
+    table = read_expression(tmp_path / "t.tsv")
+    assert table.sample_ids == ("S1", "S2")
+    np.testing.assert_array_equal(table.values, EXPECTED)
+
+
+def test_comments_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
+    text = "\ufeff# made by hand\r\ngene_id,S1,S2\r\nENSG00000000003,1.5,4\r\nENSG00000000005,0,5\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-8"))
+    np.testing.assert_array_equal(read_expression(tmp_path / "t.csv").values, EXPECTED)
+
+
+def test_columns_beside_the_ids_are_left_out_and_listed(tmp_path: Path) -> None:
+    table = frame(True)
+    table.insert(0, "gene_name", ["TSPAN6", "TNMD", "CD99"])
+    table.insert(1, "length", [2000, 1000, 500])
+    table.insert(2, "comment", ["x", "y", "z"])
+    table.to_csv(tmp_path / "t.tsv", sep="\t")
+    read = read_expression(tmp_path / "t.tsv")
+    assert read.sample_ids == ("S1", "S2")
+    assert [name for rule, name in read.dropped if rule == "not_expression"] == ["gene_name", "length", "comment"]
+
+
+def test_symbols_with_known_samples(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    frame(True, ["TP53", "EGFR", "A2M"]).rename_axis("").to_csv(path, sep="\t")
+    with pytest.raises(DataError, match=r"cannot tell genes from samples.*tsv:genes-in-rows"):
+        read_expression(path)
+    for table in (read_expression(path, "", ["S1", "S2"]), read_expression(path, "tsv:genes-in-rows")):
+        assert table.gene_ids == ("TP53", "EGFR", "A2M")
+        assert table.sample_ids == ("S1", "S2")
+    flipped = read_expression(path, "tsv:genes-in-columns")
+    assert flipped.gene_ids == ("S1", "S2")
+
+
+@pytest.mark.parametrize(("title", "rows_are_genes"), [("gene", True), ("sample_id", False)])
+def test_the_title_of_the_ids_tells(tmp_path: Path, title: str, rows_are_genes: bool) -> None:
+    table = frame(rows_are_genes, ["TP53", "EGFR", "A2M"]).rename_axis(title)
+    table.to_csv(tmp_path / "t.csv")
+    assert read_expression(tmp_path / "t.csv").sample_ids == ("S1", "S2")
+
+
+def test_barcodes_tell(tmp_path: Path) -> None:
+    barcodes = ["TCGA-OR-A5J1-01A-11R-A29S-07", "TCGA-OR-A5J2"]
+    frame(True, ["A1BG|1", "A2M|2", "?|3"], barcodes).to_csv(tmp_path / "t.tsv", sep="\t")
+    table = read_expression(tmp_path / "t.tsv")
+    assert table.sample_ids == tuple(barcodes)
+    assert table.gene_ids == ("A1BG", "A2M")
+
+
+def test_a_repeated_sample_is_not_renamed(tmp_path: Path) -> None:
+    frame(True, samples=["S1", "S1"]).to_csv(tmp_path / "t.tsv", sep="\t")
+    assert read_expression(tmp_path / "t.tsv").sample_ids == ("S1", "S1")
+
+
+def test_h5ad(tmp_path: Path) -> None:
+    obs = pd.DataFrame({"cohort": ["A", None], "age": [50, 60]}, index=SAMPLES)
+    var = pd.DataFrame(index=GENES)
+    adata = anndata.AnnData(X=scipy.sparse.csr_matrix(VALUES.astype(np.float32)), obs=obs, var=var)
+    adata.write_h5ad(tmp_path / "t.h5ad")
+    table = read_expression(tmp_path / "t.h5ad")
+    np.testing.assert_array_equal(table.values, EXPECTED)
+    assert table.obs is not None
+    assert table.obs["cohort"].tolist() == ["A", ""]
+    assert table.obs["age"].tolist() == ["50", "60"]
+    (tmp_path / "bad.h5ad").write_text("<html>")
+    with pytest.raises(DataError, match=r"cannot be read as \.h5ad"):
+        read_expression(tmp_path / "bad.h5ad")
+
+
+GCT = "#1.2\n2\t2\nName\tDescription\tS1\tS2\nENSG00000000003.15\tTSPAN6\t1.5\t4\nENSG00000000005.6\tTNMD\t0\t5\n"
+
+
+def test_gct(tmp_path: Path) -> None:
+    path = tmp_path / "t.gct.gz"
+    path.write_bytes(gzip.compress(GCT.encode()))
+    table = read_expression(path)
+    assert table.sample_ids == ("S1", "S2")
+    np.testing.assert_array_equal(table.values, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GCT.replace("#1.2", "#1.3"), "expected a GCT file"),
+        (GCT.replace("2\t2\n", "3\t2\n", 1), "says 3 genes x 2 samples at the top but holds 2 x 2"),
+        (GCT.replace("Name", "Id"), "line 3 of a GCT file starts with Name"),
+    ],
+)
+def test_gct_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.gct").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_expression(tmp_path / "t.gct")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty file"),
+        ("<!DOCTYPE html><html></html>", "an HTML page, not a table"),
+        ("gene_id\nENSG00000000003\n", "only one column"),
+        ("gene_id\tS1\tS2\n", "no regular table"),
+        ("gene_id\tS1\tS2\nENSG00000000003\t1\t2\t3\t4\n", "3 titles in the header but 5 columns"),
+        (
+            "gene_id\tS1\tS2\nENSG00000000003\t1\t2\nENSG00000000005\t3\thigh\nENSG00000000419\t1\t1\n",
+            "'high' is no number, in row 'ENSG00000000005', column 'S2'",
+        ),
+        (
+            "gene_id\tS1\tS2\nENSG00000000003\t1\t2\nENSG00000000005\tNA\t1\n",
+            "1 missing values, the first in row 'ENSG00000000005', column 'S1'",
+        ),
+        ("gene_id\tS1\t \nENSG00000000003\t1\t2\n", "sample 2 has no id"),
+        ("gene_id\tnote\nENSG00000000003\tgood\n", "no column of numbers"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_expression(path)
+    assert str(path) in str(caught.value)
+
+
+def test_mixed_gene_ids(tmp_path: Path) -> None:
+    frame(True, ["ENSG00000000003", "ENSG00000000005", "TP53"]).to_csv(tmp_path / "t.tsv", sep="\t")
+    with pytest.raises(VocabularyError, match="mixed with 1 other names"):
+        read_expression(tmp_path / "t.tsv")
+
+
+def test_what_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_text("a\tb\n")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_expression(tmp_path / "t.parquet")
+    pd.DataFrame({"a": [1.0]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="no ids"):
+        read_expression(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("xlsx", "t.tsv", "unknown format 'xlsx'; one of tsv, csv"),
+        ("", "t.xlsx", "does not tell the format"),
+        ("tsv:sideways", "t.tsv", "unknown orientation 'sideways'"),
+        ("gct:genes-in-rows", "t.gct", "for tsv, csv and parquet only"),
+    ],
+)
+def test_formats_that_are_wrong(text: str, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_format(text, Path(name))
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_expression(tmp_path / "t.tsv")
+
+
+def test_star_folder_named_by_the_samples_that_are_known(tmp_path: Path) -> None:
+    header = "gene_id gene_name gene_type unstranded stranded_first stranded_second tpm_unstranded fpkm_unstranded"
+    text = (
+        "\t".join([*header.split(), "fpkm_uq_unstranded"])
+        + "\nENSG00000000003.15\tT\tprotein_coding\t1\t1\t1\t2.5\t1\t1\n"
+    )
+    for sample in ("S2", "S1"):
+        (tmp_path / sample).mkdir()
+        (tmp_path / sample / f"{sample}-file.tsv").write_text(text)
+    assert read_expression(tmp_path).sample_ids == ("S1-file", "S2-file")
+    table = read_expression(tmp_path, "star_counts", ["S1", "S2"])
+    assert table.sample_ids == ("S1", "S2")
+    np.testing.assert_array_equal(table.values, np.full((2, 1), 2.5, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("survpath_toil4/expression_log2tpm.parquet", (882, 1577)),
+        ("rtcga_rnaseq6/expression_rsem_norm.parquet", (350, 20_500)),
+        ("gbm_htseq/counts.parquet", (174, 60_433)),
+        ("cognoma_panel90/expression_log2.parquet", (5023, 90)),
+    ],
+)
+def test_real_tables(shared: Path, name: str, shape: tuple[int, int]) -> None:
+    assert read_expression(shared / "data" / name).values.shape == shape
