@@ -124,7 +124,7 @@ def draw_forest(
     x_label: str,
     description: str,
     reference: float | None = None,
-    width_in: float = 5.4,
+    width_in: float = 4.6,
 ) -> Figure:
     """Values with their intervals, one line a method; filled circles are models, open squares baselines.
 

@@ -246,7 +246,8 @@ def _compare(model: Metric | None, baseline: Metric | None) -> str:
     if model.low is None or model.high is None or baseline.low is None or baseline.high is None:
         return f"{verdict}; there is no interval for one of them."
     overlap = model.low <= baseline.high and baseline.low <= model.high
-    return f"{verdict}; their 95 % intervals {'overlap, so the order may be chance' if overlap else 'do not overlap'}."
+    relation = "overlap, so the order may be chance" if overlap else "do not overlap"
+    return f"{verdict}; their 95\u00a0% intervals {relation}."
 
 
 def build_headlines(numbers: Numbers, small_cells: int) -> list[Headline]:

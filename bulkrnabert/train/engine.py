@@ -52,6 +52,10 @@ class Engine(Protocol):
         """Put the moments of a run that has taken `n_steps` steps in place, before the first step."""
         ...
 
+    def close(self) -> None:
+        """Leave the process group, if there is one."""
+        ...
+
 
 def build_optimizer(objective: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """Fused AdamW; matrices decay, biases, norms and embedding tables do not (our choice, the paper states none)."""
@@ -137,3 +141,6 @@ class TorchEngine:
     def load_moments(self, moments: Mapping[str, Tensor], n_steps: int) -> None:
         """As `Engine.load_moments`."""
         load_parameter_moments(self._optimizer, self.objective, moments, n_steps)
+
+    def close(self) -> None:
+        """As `Engine.close`: there is no group."""

@@ -140,6 +140,20 @@ def _train(plan: RunPlan, stop: StopWatch, records: RecordWriter | NoRecords, st
     if state is not None:
         load_strictly(network, state.weights, str(plan.states.folder))
     engine = _build_engine(plan, network)
+    try:
+        _train_on(plan, network, engine, stop, records, state)
+    finally:
+        engine.close()
+
+
+def _train_on(
+    plan: RunPlan,
+    network: BulkRNABert,
+    engine: Engine,
+    stop: StopWatch,
+    records: RecordWriter | NoRecords,
+    state: TrainingState | None,
+) -> None:
     start_step = 0
     if state is not None:
         engine.load_moments(state.moments, state.step)
@@ -154,6 +168,7 @@ def _train(plan: RunPlan, stop: StopWatch, records: RecordWriter | NoRecords, st
         summary = _summary(plan, engine, result, n_parameters)
         records.write(summary)
         _write_checkpoint(plan, network, result, summary)
+    engine.sum_over_processes([0.0])  # the others wait for the one that writes
 
 
 def _build_engine(plan: RunPlan, network: BulkRNABert) -> Engine:

@@ -154,7 +154,7 @@ def test_other_bad_input_has_a_message() -> None:
         splitting.make_splits(pd.concat([samples, samples[:1]]), clinical, 3, 1, 0)
     with pytest.raises(DataError, match="named 'pan'"):
         splitting.make_splits(samples.assign(cohort="pan"), clinical, 3, 1, 0)
-    with pytest.raises(ConfigError, match="--label-column 'stage' is not in clinical.tsv"):
+    with pytest.raises(ConfigError, match=r"--label-column .stage. is not in clinical\.tsv"):
         splitting.make_splits(samples, clinical, 3, 1, 0, label_column="stage")
 
 

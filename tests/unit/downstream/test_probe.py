@@ -203,5 +203,5 @@ def test_a_file_that_is_no_predictions(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_predictions(path)
     pd.DataFrame({"task": ["survival"]}).to_parquet(path)
-    with pytest.raises(DataError, match="brb.classes missing; expected a file that `probe` wrote"):
+    with pytest.raises(DataError, match=r"brb\.classes, brb\.split_sha256 missing; expected a file that `probe` wrote"):
         read_predictions(path)

@@ -128,7 +128,7 @@ def test_repeats_are_averaged() -> None:
 
 def test_overlap_with_pretraining_is_counted_or_refused(splits: Splits) -> None:
     everyone = set(hash_patients(splits.frame["patient_id"]))
-    trained_on = {name: everyone for name in splits.split_ids("leak-free")}
+    trained_on = dict.fromkeys(splits.split_ids("leak-free"), everyone)
     with pytest.raises(DataError, match="48 test patients were in the pretraining"):
         numbers_of(splits, "survival", trained_on=trained_on)
     numbers = numbers_of(splits, "survival", trained_on=trained_on, protocol="transductive")

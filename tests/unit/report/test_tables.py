@@ -55,8 +55,8 @@ def test_what_is_not_estimable_says_why_once() -> None:
 @pytest.mark.parametrize(
     ("model", "baseline", "sentence"),
     [
-        (0.90, 0.95, "The baseline scores higher; their 95 % intervals do not overlap."),
-        (0.95, 0.94, "The encoder scores higher; their 95 % intervals overlap, so the order may be chance."),
+        (0.90, 0.95, "The baseline scores higher; their 95\u00a0% intervals do not overlap."),
+        (0.95, 0.94, "The encoder scores higher; their 95\u00a0% intervals overlap, so the order may be chance."),
         (0.95, 0.95, "The encoder and the best baseline score the same."),
         (None, 0.95, "No encoder-based method could be scored."),
         (0.95, None, "No baseline could be scored, so there is nothing to hold the encoder against."),
