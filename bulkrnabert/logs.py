@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 
 
@@ -28,3 +29,8 @@ def set_up_logging(verbose: bool = False) -> None:
 def shows_progress() -> bool:
     """Whether a progress bar makes sense: standard error is a terminal and this is rank 0."""
     return sys.stderr.isatty() and is_main_process()
+
+
+def hide_credentials(text: str) -> str:
+    """`https://…@host` for `https://user:password@host`; other text unchanged."""
+    return re.sub(r"://[^/@\s]+@", "://…@", text)

@@ -50,15 +50,15 @@ def command(
     Writes to OUT: report.html (one page that needs no network), results.csv (the same numbers, one a line) and
     bulkrnabert_mqc.json (a table for MultiQC).
     """
-    from bulkrnabert.report import inputs as report_inputs
+    from bulkrnabert.evaluate import artefacts
     from bulkrnabert.report.page import write_report
 
-    inputs = report_inputs.ReportInputs(
-        numbers=report_inputs.read_numbers(metrics),
-        summary=report_inputs.read_summary(summary),
-        encoders=sorted(map(report_inputs.read_encoder, checkpoints), key=lambda encoder: encoder.name),
-        rejected=report_inputs.read_rejected(rejected),
-        run=report_inputs.read_run(run_file),
+    inputs = artefacts.ReportInputs(
+        numbers=artefacts.read_numbers(metrics),
+        summary=artefacts.read_summary(summary),
+        encoders=sorted(map(artefacts.read_encoder, checkpoints), key=lambda encoder: encoder.name),
+        rejected=artefacts.read_rejected(rejected),
+        run=artefacts.read_run(run_file),
     )
     page = write_report(inputs, out, small_cells)
     logger.info(

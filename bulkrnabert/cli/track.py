@@ -57,7 +57,7 @@ def command(
     end), or with --tracking-uri sends the run to a server; OUT/mlflow_run.json says what was made. In one process, so
     that no two writers meet.
     """
-    from bulkrnabert.report import tracking
+    from bulkrnabert.evaluate import tracking
 
     tracked = tracking.TrackedRun(metrics, checkpoints, predictions, run_file, report)
     if tracking_uri is None:

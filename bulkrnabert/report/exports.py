@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from bulkrnabert.evaluate.artefacts import Metric
 from bulkrnabert.provenance import atomic_path
 from bulkrnabert.report import text
-from bulkrnabert.report.inputs import Metric
 
 MULTIQC_JSON = "bulkrnabert_mqc.json"
 RESULT_COLUMNS = (

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from bulkrnabert import keys
-from bulkrnabert.report.inputs import Confusion, Encoder, KaplanMeier, Projection
+from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Projection
 from bulkrnabert.report.tables import IntervalGroup, IntervalRow
 from bulkrnabert.report.text import format_count, format_number, is_small
 

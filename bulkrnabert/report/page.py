@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import jinja2
 
 from bulkrnabert import keys
+from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Metric, ReportInputs
+from bulkrnabert.evaluate.tracking import server_command
+from bulkrnabert.logs import hide_credentials
 from bulkrnabert.provenance import atomic_path, code_fingerprint, package_version, write_json
 from bulkrnabert.report import figures, tables, text
 from bulkrnabert.report.exports import MULTIQC_JSON, multiqc_table, write_results
 from bulkrnabert.report.figures import Figure
-from bulkrnabert.report.inputs import Confusion, Encoder, KaplanMeier, Metric, ReportInputs
-from bulkrnabert.report.tracking import server_command
 
 WithMethod = TypeVar("WithMethod", Confusion, KaplanMeier)
 
@@ -347,8 +348,8 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
     protocol = inputs.numbers.protocol
     run = inputs.run.model_copy(
         update={
-            "command_line": text.hide_credentials(inputs.run.command_line or ""),
-            "params": {name: text.hide_credentials(str(value)) for name, value in inputs.run.params.items()},
+            "command_line": hide_credentials(inputs.run.command_line or ""),
+            "params": {name: hide_credentials(str(value)) for name, value in inputs.run.params.items()},
         }
     )
     return _environment(small_cells).get_template("report.html").render(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bulkrnabert import keys
-from bulkrnabert.report.inputs import Metric, Numbers
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Metric, Numbers, highest, select
 from bulkrnabert.report.text import (
     NOT_ESTIMABLE,
     format_count,
@@ -20,7 +20,6 @@ CLASSIFICATION_METRICS = ("macro_f1", "weighted_f1", "balanced_accuracy", "accur
 SURVIVAL_METRICS = ("c_index_within_weighted", "c_index_within_macro", "c_index_pooled")
 # Within one cohort all of these are the same quantity; the first that is there is shown.
 SURVIVAL_COHORT_METRICS = ("c_index_within_weighted", "c_index_pooled", "c_index_within_macro")
-PRIMARY_METRIC = {keys.CANCER_TYPE: "macro_f1", keys.SURVIVAL: "c_index_within_weighted"}
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,6 @@ class _Footnotes:
         return self.texts.index(text) + 1
 
 
-def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> list[Metric]:
-    """The metrics of one task and scope with one of these names."""
-    return [item for item in numbers.metrics if (item.task, item.scope) == (task, scope) and item.metric in names]
-
-
 def scopes_of(numbers: Numbers, task: str) -> list[str]:
     """Scopes of a task in their order of appearance."""
     return list(dict.fromkeys(item.scope for item in numbers.metrics if item.task == task))
@@ -135,11 +129,6 @@ def first_metrics(numbers: Numbers, scope: str) -> list[Metric]:
         of_method = {item.metric: item for item in found if item.method == method}
         chosen.append(next(of_method[name] for name in SURVIVAL_COHORT_METRICS if name in of_method))
     return chosen
-
-
-def _highest(metrics: Iterable[Metric]) -> Metric | None:
-    estimable = [item for item in metrics if item.value is not None]
-    return max(estimable, key=lambda item: item.value or 0.0, default=None)
 
 
 def _make_cell(metric: Metric | None, best: float | None, footnotes: _Footnotes) -> Cell:
@@ -159,7 +148,7 @@ def build_method_table(numbers: Numbers, task: str, scope: str, columns: Sequenc
     by_name = {name: select(numbers, task, scope, [name]) for name in columns}
     shown = [name for name in columns if by_name[name]]
     footnotes = _Footnotes()
-    best = {name: item.value if (item := _highest(by_name[name])) else None for name in shown}
+    best = {name: item.value if (item := highest(by_name[name])) else None for name in shown}
     of_method: dict[str, dict[str, Metric]] = {}
     for name in shown:
         for item in by_name[name]:
@@ -190,7 +179,7 @@ def build_cohort_table(numbers: Numbers, small_cells: int) -> CohortTable:
     rows = []
     for scope in scopes:
         found = by_scope[scope]
-        best = _highest(found.values())
+        best = highest(found.values())
         sizes = next(iter(found.values()), None)
         rows.append(
             CohortRow(
@@ -257,8 +246,8 @@ def build_headlines(numbers: Numbers, small_cells: int) -> list[Headline]:
         found = select(numbers, task, keys.PAN, [metric])
         if not found:
             continue
-        model = _highest(item for item in found if item.role == "model")
-        baseline = _highest(item for item in found if item.role == "baseline")
+        model = highest(item for item in found if item.role == "model")
+        baseline = highest(item for item in found if item.role == "baseline")
         sizes = model or baseline or found[0]
         headlines.append(
             Headline(

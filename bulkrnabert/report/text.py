@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 NOT_ESTIMABLE = "n/e"
 MISSING = "–"
 
@@ -62,8 +60,3 @@ def name_of_metric(metric: str) -> str:
 def name_of_task(task: str) -> str:
     """A task's name as prose."""
     return TASK_NAMES.get(task, task.replace("_", " "))
-
-
-def hide_credentials(text: str) -> str:
-    """`https://…@host` for `https://user:password@host`; other text unchanged."""
-    return re.sub(r"://[^/@\s]+@", "://…@", text)

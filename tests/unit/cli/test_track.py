@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bulkrnabert.cli.track import command
 from bulkrnabert.errors import DataError
-from bulkrnabert.report import tracking
+from bulkrnabert.evaluate import tracking
 
 BUILDER = Path(__file__).resolve().parents[1] / "report" / "study.py"
 

@@ -229,7 +229,6 @@ def run(*arguments: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.slow
 def test_the_commands_from_cohorts_to_numbers(tmp_path: Path) -> None:
     write_study(tmp_path / "cohorts")
     cohorts = ["--cohorts", str(tmp_path / "cohorts")]

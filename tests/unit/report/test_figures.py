@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bulkrnabert.report import figures, inputs
+from bulkrnabert.evaluate import artefacts
+from bulkrnabert.report import figures
 from bulkrnabert.report.tables import IntervalGroup, IntervalRow
 
 HOSTILE = '<script>alert(1)</script> $x^2$ & "quoted"'
@@ -22,15 +23,15 @@ def ids(figure: figures.Figure) -> list[str]:
     return [element.attrib["id"] for element in ElementTree.fromstring(figure.svg).iter() if "id" in element.attrib]
 
 
-def confusion(*rows: list[int], classes: list[str]) -> inputs.Confusion:
-    return inputs.Confusion(scope="pan", method="mlp", classes=classes, matrix=list(rows))
+def confusion(*rows: list[int], classes: list[str]) -> artefacts.Confusion:
+    return artefacts.Confusion(scope="pan", method="mlp", classes=classes, matrix=list(rows))
 
 
-def curves(name: str = "high risk") -> inputs.KaplanMeier:
-    group = inputs.SurvivalCurve(
+def curves(name: str = "high risk") -> artefacts.KaplanMeier:
+    group = artefacts.SurvivalCurve(
         name=name, n=40, times=[0, 300, 900], survival=[1, 0.9, 0.5], low=[None, 0.8, 0.3], high=[None, 1.0, 0.7]
     )
-    return inputs.KaplanMeier(
+    return artefacts.KaplanMeier(
         scope="BRCA", method="cox", groups=[group], at_risk_times=[0, 365, 730], at_risk={name: [40, 17, 3]}
     )
 
@@ -56,13 +57,13 @@ def test_small_numbers_at_risk() -> None:
 
 
 def test_short_follow_up_is_in_days() -> None:
-    group = inputs.SurvivalCurve(name="all", n=9, times=[0, 300], survival=[1, 0.5], low=[1, 0.2], high=[1, 0.8])
-    shown = texts(figures.draw_kaplan_meier(inputs.KaplanMeier(scope="X", method="m", groups=[group]), "f", 0))
+    group = artefacts.SurvivalCurve(name="all", n=9, times=[0, 300], survival=[1, 0.5], low=[1, 0.2], high=[1, 0.8])
+    shown = texts(figures.draw_kaplan_meier(artefacts.KaplanMeier(scope="X", method="m", groups=[group]), "f", 0))
     assert "time (days)" in shown
 
 
 def test_hostile_names_stay_text() -> None:
-    projection = inputs.Projection(method="PCA", points=[inputs.Point(x=0, y=1, cohort=HOSTILE)])
+    projection = artefacts.Projection(method="PCA", points=[artefacts.Point(x=0, y=1, cohort=HOSTILE)])
     drawn = [
         figures.draw_confusion(confusion([3, 1], [2, 9], classes=[HOSTILE, "B"]), "f", 0),
         figures.draw_kaplan_meier(curves(HOSTILE), "f", 0),
@@ -112,17 +113,17 @@ def test_every_cohort_has_its_own_look() -> None:
 
 @pytest.mark.parametrize(("n_points", "has_image"), [(50, False), (6001, True)])
 def test_many_points_become_an_image(n_points: int, has_image: bool) -> None:
-    points = [inputs.Point(x=index % 97, y=index % 89, cohort="A") for index in range(n_points)]
-    svg = figures.draw_projection(inputs.Projection(method="UMAP", points=points), "f").svg
+    points = [artefacts.Point(x=index % 97, y=index % 89, cohort="A") for index in range(n_points)]
+    svg = figures.draw_projection(artefacts.Projection(method="UMAP", points=points), "f").svg
     assert ("data:image/png" in svg) is has_image
 
 
 def test_training_curves_show_the_accuracy_to_beat(study: Any) -> None:
-    figure = figures.draw_training(inputs.read_encoder(study.checkpoints[0]), "f")
+    figure = figures.draw_training(artefacts.read_encoder(study.checkpoints[0]), "f")
     assert figure is not None
     assert {"training", "validation", "most frequent bin", "masked accuracy", "loss"} <= set(texts(figure))
 
 
 def test_no_records_no_curve() -> None:
-    encoder = inputs.Encoder("all", None, {}, {}, [{"kind": "summary", "step": 3}])
+    encoder = artefacts.Encoder("all", None, {}, {}, [{"kind": "summary", "step": 3}])
     assert figures.draw_training(encoder, "f") is None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from bulkrnabert.evaluate.artefacts import Numbers
 from bulkrnabert.report import tables, text
-from bulkrnabert.report.inputs import Numbers
 
 
 def metric(method: str, role: str, value: float | None, scope: str = "pan", **more: Any) -> dict[str, Any]:

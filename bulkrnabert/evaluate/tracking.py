@@ -23,10 +23,20 @@ import pyarrow.parquet as pq
 
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, PortalError
+from bulkrnabert.evaluate.artefacts import (
+    PRIMARY_METRIC,
+    Encoder,
+    Metric,
+    Numbers,
+    RunFacts,
+    highest,
+    read_encoder,
+    read_numbers,
+    read_run,
+    select,
+)
+from bulkrnabert.logs import hide_credentials
 from bulkrnabert.provenance import atomic_path, sha256_file, sha256_lines, write_json
-from bulkrnabert.report import tables
-from bulkrnabert.report.inputs import Encoder, Metric, Numbers, RunFacts, read_encoder, read_numbers, read_run
-from bulkrnabert.report.text import hide_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -220,12 +230,12 @@ def _log_parent(store: _Store, contents: _Contents) -> str:
         "command_line": hide_credentials(facts.command_line or ""),
     }
     points: list[tuple[str, float, int]] = []
-    for headline in tables.build_headlines(numbers, small_cells=0):
-        for role, item in (("model", headline.model), ("baseline", headline.baseline)):
-            if item is None:
-                continue
-            tags[clean_name(f"best/{headline.task}/{role}")] = item.method
-            points += _value_points(f"{headline.task}/{headline.metric}/{role}", item)
+    for task, metric in PRIMARY_METRIC.items():
+        for role in ("model", "baseline"):
+            best = highest(item for item in select(numbers, task, keys.PAN, [metric]) if item.role == role)
+            if best is not None:
+                tags[clean_name(f"best/{task}/{role}")] = best.method
+                points += _value_points(f"{task}/{metric}/{role}", best)
     run_id = store.start(facts.run_name or "run", {name: value for name, value in tags.items() if value})
     params = flatten_parameters(facts.params) | flatten_parameters(facts.software, "software.")
     store.log(run_id, params, points)

@@ -1,9 +1,10 @@
-"""What the report reads: the numbers, the summary of the cohorts, the encoders' records, and facts about the run."""
+"""What the report and the tracking read: numbers, the summary of the cohorts, encoders, facts about the run."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,6 +16,7 @@ from bulkrnabert import keys
 from bulkrnabert.errors import DataError, join_problems
 
 MAX_PROBLEMS_SHOWN = 10
+PRIMARY_METRIC = {keys.CANCER_TYPE: "macro_f1", keys.SURVIVAL: "c_index_within_weighted"}
 
 
 class _Artefact(BaseModel):
@@ -337,3 +339,14 @@ class ReportInputs:
     encoders: list[Encoder]
     rejected: list[RejectedSample]
     run: RunFacts
+
+
+def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> list[Metric]:
+    """The metrics of one task and scope with one of these names."""
+    return [item for item in numbers.metrics if (item.task, item.scope) == (task, scope) and item.metric in names]
+
+
+def highest(metrics: Iterable[Metric]) -> Metric | None:
+    """The metric with the highest value; None when none is estimable."""
+    estimable = [item for item in metrics if item.value is not None]
+    return max(estimable, key=lambda item: item.value or 0.0, default=None)

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from bulkrnabert.errors import DataError
-from bulkrnabert.report import inputs
+from bulkrnabert.evaluate import artefacts
 
 
 def test_reads_the_made_up_run(study: Any) -> None:
-    numbers = inputs.read_numbers(study.metrics)
+    numbers = artefacts.read_numbers(study.metrics)
     assert numbers.protocol == "leak-free"
     assert {item.role for item in numbers.metrics} == {"model", "baseline"}
-    assert inputs.read_summary(study.summary).genes.n_kept == 19062
-    assert len(inputs.read_rejected(study.rejected)) == 15
-    assert inputs.read_run(study.run).run_name == "curious_curie"
+    assert artefacts.read_summary(study.summary).genes.n_kept == 19062
+    assert len(artefacts.read_rejected(study.rejected)) == 15
+    assert artefacts.read_run(study.run).run_name == "curious_curie"
 
 
 def test_an_encoder_counts_its_parameters_from_the_header(study: Any) -> None:
-    encoder = inputs.read_encoder(study.checkpoints[0])
+    encoder = artefacts.read_encoder(study.checkpoints[0])
     assert encoder.name == "r0f0"
     assert encoder.n_parameters == 66 * 256 + 64
     assert len(encoder.records_of("validation")) == 8
@@ -30,8 +30,8 @@ def test_an_encoder_counts_its_parameters_from_the_header(study: Any) -> None:
 
 def test_everything_in_run_json_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    assert inputs.read_run(tmp_path / "run.json") == inputs.read_run(None) == inputs.RunFacts()
-    assert inputs.read_rejected(None) == []
+    assert artefacts.read_run(tmp_path / "run.json") == artefacts.read_run(None) == artefacts.RunFacts()
+    assert artefacts.read_rejected(None) == []
 
 
 def test_all_problems_of_a_file_are_named(study: Any, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_all_problems_of_a_file_are_named(study: Any, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(value))
     with pytest.raises(DataError, match=r"2 problems") as caught:
-        inputs.read_numbers(path)
+        artefacts.read_numbers(path)
     assert "protocol" in str(caught.value)
     assert "metrics.0.role" in str(caught.value)
 
@@ -50,7 +50,7 @@ def test_many_problems_are_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"split_sha256": "", "protocol": "", "metrics": [{}] * 10}))
     with pytest.raises(DataError, match="and 50 more"):
-        inputs.read_numbers(path)
+        artefacts.read_numbers(path)
 
 
 def test_a_confusion_matrix_must_be_square(study: Any, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_confusion_matrix_must_be_square(study: Any, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(value))
     with pytest.raises(DataError, match="must have 5 rows and columns"):
-        inputs.read_numbers(path)
+        artefacts.read_numbers(path)
 
 
 def test_a_curve_must_have_one_length(study: Any, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_curve_must_have_one_length(study: Any, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(value))
     with pytest.raises(DataError, match="must have one length"):
-        inputs.read_numbers(path)
+        artefacts.read_numbers(path)
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def test_a_file_that_is_no_json_object(tmp_path: Path, content: str | None, mess
     else:
         path.write_text(content)
     with pytest.raises(DataError, match=message):
-        inputs.read_numbers(path)
+        artefacts.read_numbers(path)
 
 
 def test_a_rejected_table_without_its_column(tmp_path: Path) -> None:
     path = tmp_path / "rejected.tsv"
     path.write_text("sample\twhy\n")
     with pytest.raises(DataError, match="no column `rule`"):
-        inputs.read_rejected(path)
+        artefacts.read_rejected(path)
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no provenance\.json"):
-        inputs.read_encoder(tmp_path)
+        artefacts.read_encoder(tmp_path)
 
 
 @pytest.mark.parametrize(("line", "message"), [("{\n", "line 2: not valid JSON"), ("3\n", "line 2: expected a JSON")])
@@ -102,11 +102,11 @@ def test_a_broken_record_is_named(tmp_path: Path, line: str, message: str) -> No
     (tmp_path / "provenance.json").write_text("{}")
     (tmp_path / "records.jsonl").write_text('{"kind": "train", "step": 1}\n' + line)
     with pytest.raises(DataError, match=message):
-        inputs.read_encoder(tmp_path)
+        artefacts.read_encoder(tmp_path)
 
 
 def test_weights_that_are_no_safetensors(tmp_path: Path) -> None:
     (tmp_path / "provenance.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 32)
     with pytest.raises(DataError, match="not a safetensors file"):
-        inputs.read_encoder(tmp_path)
+        artefacts.read_encoder(tmp_path)

@@ -23,7 +23,7 @@ import pytest
 import requests
 
 from bulkrnabert.errors import DataError, PortalError
-from bulkrnabert.report import inputs, tracking
+from bulkrnabert.evaluate import artefacts, tracking
 
 pytest.importorskip("mlflow")
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_prediction(study: Any, tmp_path: Path) -> None:
 
 def test_two_files_of_one_job_are_both_kept(study: Any, tmp_path: Path) -> None:
     job = study.predictions[0]
-    numbers = inputs.read_numbers(study.metrics)
+    numbers = artefacts.read_numbers(study.metrics)
     found = tracking._find_jobs(numbers, [job, job])
     assert found[0] == tracking._Job("cancer_type", "pan", [job, job])
     assert len(found) == 7
