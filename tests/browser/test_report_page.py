@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-BUILDER = Path(__file__).resolve().parents[1] / "unit" / "report" / "study.py"
+BUILDER = Path(__file__).resolve().parents[1] / "unit" / "study.py"
 SECTIONS = ["summary", "data", "classification", "survival", "embedding", "training", "skipped", "methods", "run"]
 FIGURES = [
     "fig-verdict-0", "fig-verdict-1", "fig-classification-0", "fig-confusion-0", "fig-concordance-pan",

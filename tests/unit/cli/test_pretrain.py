@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -110,6 +111,14 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.005)
 
 
+def kill_9(process: subprocess.Popen[str]) -> None:
+    """End a command and everything that it started, at once."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        member.kill()
+    process.communicate(timeout=TIMEOUT_S)
+
+
 def losses(out: Path) -> list[tuple[str, int, float]]:
     records = [json.loads(line) for line in (out / keys.RECORDS_JSONL).read_text().splitlines()]
     return [(record["kind"], record["step"], record["loss"]) for record in records]
@@ -187,8 +196,7 @@ def test_killed_and_resumed_gives_the_same_weights(
     out = tmp_path / "out"
     process = start(inputs, out, *options)
     wait_for(lambda: steps_recorded(out) >= 11, process)  # past the checkpoint at step 8, before the one at 16
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_9(process)
     assert not out.exists()
     messages = finish(start(inputs, out, *options))
     assert "going on from step" in messages
@@ -208,8 +216,7 @@ def test_a_state_goes_on_with_another_engine_and_from_a_copy(
 ) -> None:
     process = start(inputs, tmp_path / "first", *DEEPSPEED_2)
     wait_for(lambda: steps_recorded(tmp_path / "first") >= 10, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    kill_9(process)
     shutil.copytree(tmp_path / "first.state", tmp_path / "copy")
     out = tmp_path / "second"
     messages = finish(start(inputs, out, *TORCH, "--checkpoint-dir", str(tmp_path / "copy")))
@@ -242,6 +249,19 @@ def test_signals_checkpoint_and_end_with_75(
     messages = finish(process, status=75)
     assert "run the same command again" in messages
     assert (tmp_path / "out.state" / "pointer.json").is_file()
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_launcher_is_killed(inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(inputs, out, *DEEPSPEED_2, train="train_long.yaml")
+    wait_for(lambda: steps_recorded(out) >= 2, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3  # torchrun and two workers
+    process.kill()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bulkrnabert.evaluate.artefacts import Numbers
+from bulkrnabert.logs import hide_credentials
 from bulkrnabert.report import tables, text
 
 
@@ -169,5 +170,5 @@ def test_how_numbers_are_written() -> None:
 
 
 def test_credentials_are_hidden() -> None:
-    assert text.hide_credentials("--uri http://me:secret@host/x -resume") == "--uri http://…@host/x -resume"
-    assert text.hide_credentials("https://host/path@2") == "https://host/path@2"
+    assert hide_credentials("--uri http://me:secret@host/x -resume") == "--uri http://…@host/x -resume"
+    assert hide_credentials("https://host/path@2") == "https://host/path@2"
