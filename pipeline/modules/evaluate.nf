@@ -20,7 +20,7 @@ process EVALUATE {
         \$(for folder in ${predictions}; do printf -- '--predictions %s/predictions.parquet ' "\$folder"; done) \\
         \$(for file in ${embeddings}; do printf -- '--embeddings %s ' "\$file"; done) \\
         \$(for folder in ${checkpoints}; do printf -- '--checkpoint-provenance %s/provenance.json ' "\$folder"; done) \\
-        --splits ${splits}/splits.tsv --cohorts ${cohorts} \\
+        --splits ${splits}/splits.tsv --skipped ${splits}/skipped.tsv --cohorts ${cohorts} \\
         --protocol ${settings.protocol} --seed ${settings.seed} --bootstrap ${settings.bootstrap} --out numbers
     """
 

@@ -14,7 +14,7 @@ from bulkrnabert.cli.track import command
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate import tracking
 
-BUILDER = Path(__file__).resolve().parents[1] / "report" / "study.py"
+BUILDER = Path(__file__).resolve().parents[1] / "study.py"
 
 
 @pytest.fixture(scope="module")
