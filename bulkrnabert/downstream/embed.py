@@ -57,7 +57,7 @@ def embed(
             Not modified.
         unit: Unit of the values, as `tpm` or `log2(tpm+1)`.
         layer: Layer from 1; the last when left out, as in the paper.
-        pooling: `mean` over genes, as in the paper, or `max`.
+        pooling: `mean` over genes, as in the paper; `max`; or `marker`, of twice the width.
         batch_size: Samples at a time; chosen from the number of genes when left out.
     Returns:
         Embeddings, shape (samples, D), float32.
@@ -92,7 +92,7 @@ def embed_tokens(
     _check_request(model, layer, batch_size)
     device = next(model.parameters()).device
     size = batch_size if batch_size is not None else choose_batch_size(model, device)
-    embeddings = np.empty((len(token_ids), model.network.config.embed_dim), dtype=np.float32)
+    parts = [np.empty((0, model.network.embedding_width(pooling)), dtype=np.float32)]
     starts = tqdm(range(0, len(token_ids), size), desc="embed", unit="batch", disable=not shows_progress())
     was_training = model.training
     model.eval()
@@ -102,9 +102,9 @@ def embed_tokens(
             on_gpu = device.type == "cuda"
             with torch.autocast("cuda", dtype=torch.bfloat16) if on_gpu else nullcontext():
                 pooled = model.sample_embedding(batch, layer, pooling)
-            embeddings[start : start + size] = pooled.cpu().numpy()
+            parts.append(pooled.cpu().numpy())
     model.train(was_training)
-    return embeddings
+    return np.concatenate(parts)
 
 
 def choose_batch_size(model: PretrainedModel, device: torch.device) -> int:

@@ -20,7 +20,7 @@ from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.layers import TransformerBlock, initialise_linear
 
-Pooling = Literal["mean", "max"]
+Pooling = Literal["mean", "max", "marker"]
 
 
 class BulkRNABertConfig(FrozenConfig):
@@ -41,6 +41,7 @@ class BulkRNABertConfig(FrozenConfig):
         dropout: On the output of attention and of the feed-forward layer, in training.
         out_of_range: A token id beyond the table is an error, or is clamped to the last row as JAX does.
         use_activation_checkpointing: Recompute blocks in the backward pass: less memory, slower.
+        has_bin_statistics: Keep each gene's mean and deviation of bins over the training samples, for `marker` pooling.
     """
 
     n_genes: int = Field(default=0, ge=0)
@@ -57,6 +58,7 @@ class BulkRNABertConfig(FrozenConfig):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     out_of_range: Literal["error", "clamp"] = "error"
     use_activation_checkpointing: bool = False
+    has_bin_statistics: bool = False
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -138,7 +140,22 @@ class BulkRNABert(nn.Module):
             for _ in range(config.n_layers)
         )
         self.lm_head = nn.Linear(D, config.n_bins)
+        if config.has_bin_statistics:
+            self.register_buffer("bin_mean", torch.zeros(config.n_genes))
+            self.register_buffer("bin_deviation", torch.ones(config.n_genes))
         self._initialise(generator)
+
+    def set_bin_statistics(self, mean_G: Tensor, deviation_G: Tensor) -> None:
+        """Remember each gene's mean bin and its deviation over the training samples, shape (G,) each."""
+        self.get_buffer("bin_mean").copy_(mean_G)
+        self.get_buffer("bin_deviation").copy_(deviation_G)
+
+    def start_gene_embedding(self, table: Tensor) -> None:
+        """Put a table of shape (G, init_gene_embed_dim) in place of the random start of the gene embedding."""
+        if self.gene_embedding is None:
+            raise ConfigError("use_gene_embedding is off: there is no gene embedding to start")
+        with torch.no_grad():
+            self.gene_embedding.weight.copy_(table)
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         for module in self.modules():
@@ -213,16 +230,41 @@ class BulkRNABert(nn.Module):
         pooling: Pooling = "mean",
         gene_idx: Tensor | None = None,
     ) -> Tensor:
-        """One vector a sample: a layer's output pooled over genes, shape (B, D), float32.
+        """One vector a sample: a layer's output pooled over genes, shape (B, D) or, for `marker`, (B, 2 D), float32.
 
         Args:
             token_ids: Integer token ids, shape (B, G).
             layer: Layer from 1; None: the last, as in the paper.
-            pooling: `mean` over genes, as in the paper, or `max`.
+            pooling: `mean` over genes, as in the paper; `max`; or `marker`, the mean beside a mean weighted by how far
+                each gene is above its usual bin (docs/decisions/0009-pooling.md).
             gene_idx: As in `forward`.
+        Raises:
+            ConfigError: `marker` for a model that keeps no bin statistics, as imported ones.
         """
         hidden_BGD = self.encode(token_ids, gene_idx, layer=layer).float()
-        return hidden_BGD.mean(dim=1) if pooling == "mean" else hidden_BGD.amax(dim=1)
+        if pooling == "max":
+            return hidden_BGD.amax(dim=1)
+        mean_BD = hidden_BGD.mean(dim=1)
+        if pooling == "mean":
+            return mean_BD
+        weights_BG = self._marker_weights(token_ids, gene_idx)
+        centred_BGD = hidden_BGD - mean_BD[:, None, :]
+        return torch.cat([mean_BD, torch.einsum("bg,bgd->bd", weights_BG, centred_BGD)], dim=1)
+
+    def embedding_width(self, pooling: Pooling) -> int:
+        """Length of a sample's embedding: D, or 2 D for `marker` pooling."""
+        return self.config.embed_dim * (2 if pooling == "marker" else 1)
+
+    def _marker_weights(self, token_ids: Tensor, gene_idx: Tensor | None) -> Tensor:
+        """Weights that sum to 1 over genes, shape (B, G): deviations above each gene's mean bin, 0 below it."""
+        if not self.config.has_bin_statistics:
+            raise ConfigError("this model keeps no bin statistics, which `marker` pooling needs: use --pooling mean")
+        mean_G, deviation_G = self.get_buffer("bin_mean"), self.get_buffer("bin_deviation")
+        if gene_idx is not None:
+            mean_G, deviation_G = mean_G[gene_idx.long()], deviation_G[gene_idx.long()]
+        excess_BG = ((token_ids - mean_G) / (deviation_G + 1.0)).clamp(min=0.0)
+        excess_BG = excess_BG.masked_fill(token_ids >= self.config.n_bins, 0.0)
+        return excess_BG / excess_BG.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
     def _embed(self, token_ids: Tensor, gene_idx: Tensor | None) -> Tensor:
         self._check_tokens(token_ids, gene_idx)

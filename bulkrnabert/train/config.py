@@ -33,6 +33,8 @@ class TrainConfig(FrozenConfig):
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints, a multiple of `validate_every`.
         keep_best: Keep the checkpoint with the lowest validation loss as well as the last one.
+        gene_embedding_start: `random`, or `coexpression`: main directions of co-expression in the training samples,
+            where the paper starts from Gene2Vec (docs/decisions/0010-gene-embedding-start.md).
     """
 
     steps: int = Field(gt=0)
@@ -51,6 +53,7 @@ class TrainConfig(FrozenConfig):
     validate_every: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
     keep_best: bool = True
+    gene_embedding_start: Literal["random", "coexpression"] = "coexpression"
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -267,7 +267,7 @@ class Trainer:
     def _save(self, step: int, validation: Validation | None) -> None:
         moments = self._engine.moments()
         if self._engine.rank == 0:
-            weights = {name: value.detach() for name, value in self._engine.objective.network.named_parameters()}
+            weights = {name: value.detach() for name, value in self._engine.objective.network.state_dict().items()}
             self._states.save(
                 TrainingState(
                     step=step,

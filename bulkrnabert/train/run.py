@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
+from bulkrnabert.data.coexpression import bin_statistics, coexpression_table
 from bulkrnabert.data.tokens import Tokens, read_tokens
-from bulkrnabert.errors import ConfigError
+from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
 from bulkrnabert.models.registry import BULKRNABERT, build_model, load_strictly, save_network
 from bulkrnabert.provenance import (
@@ -104,6 +106,7 @@ def plan_run(settings: RunSettings) -> RunPlan:
         raise ConfigError(f"engine torch runs one process, found {settings.n_processes}: use --engine deepspeed")
     tokens = read_tokens(settings.tokens)
     model = _model_config(settings, tokens)
+    _check_token_ids(tokens, model.n_bins)
     parts = split_off_validation(tokens.samples, train.validation_fraction, settings.seed)
     use_bf16 = train.precision == "bf16" or (train.precision == "auto" and settings.device == "cuda")
     identity = {
@@ -115,6 +118,7 @@ def plan_run(settings: RunSettings) -> RunPlan:
     }
     states = StateFolder(settings.state_folder, identity, train.keep_best)
     states.check()
+    _make_folder(settings.state_folder)
     return RunPlan(settings, tokens, parts, model, train, use_bf16, states)
 
 
@@ -139,11 +143,24 @@ def _train(plan: RunPlan, stop: StopWatch, records: RecordWriter | NoRecords, st
     network = build_model(BULKRNABERT, plan.model, torch.Generator().manual_seed(plan.settings.seed))
     if state is not None:
         load_strictly(network, state.weights, str(plan.states.folder))
+    else:
+        _start_from_data(plan, network)
     engine = _build_engine(plan, network)
     try:
         _train_on(plan, network, engine, stop, records, state)
     finally:
         engine.close()
+
+
+def _start_from_data(plan: RunPlan, network: BulkRNABert) -> None:
+    """What the training samples themselves give: each gene's usual bin, and co-expression for the gene embedding."""
+    token_ids = plan.tokens.token_ids[plan.parts.fit_idx]
+    statistics = bin_statistics(token_ids, plan.model.n_bins)
+    network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
+    if plan.train.gene_embedding_start == "coexpression" and plan.model.use_gene_embedding:
+        rng = np.random.default_rng(plan.settings.seed)
+        table = coexpression_table(token_ids, statistics, plan.model.n_bins, plan.model.init_gene_embed_dim, rng)
+        network.start_gene_embedding(torch.from_numpy(table))
 
 
 def _train_on(
@@ -193,6 +210,7 @@ def _train_config(settings: RunSettings) -> TrainConfig:
 def _model_config(settings: RunSettings, tokens: Tokens) -> BulkRNABertConfig:
     source = settings.model_config or preset_path("model", settings.preset)
     model = BulkRNABertConfig.from_yaml(source).with_genes(len(tokens.gene_ids))
+    model = model.model_copy(update={"has_bin_statistics": True})
     if model.n_bins != tokens.tokenizer.n_bins:
         raise ConfigError(
             f"{source}: n_bins {model.n_bins}, the tokenizer has {tokens.tokenizer.n_bins}: make them equal"
@@ -210,12 +228,28 @@ def _check_out(out: Path) -> None:
         raise ConfigError(f"{out}: is a file, expected a folder to write the checkpoint to")
     if out.is_dir() and any(out.iterdir()) and not (out / keys.CONFIG_JSON).is_file():
         raise ConfigError(f"{out}: is a folder of something else than a checkpoint; it would be replaced: name another")
+    _make_folder(out.parent)
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{out.parent}: cannot be made ({error}): name another folder") from error
-    if not os.access(out.parent, os.W_OK):
-        raise ConfigError(f"{out.parent}: cannot be written to: name another folder or change its permissions")
+        raise ConfigError(f"{folder}: cannot be made ({error}): name another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{folder}: cannot be written to: name another folder or change its permissions")
+
+
+def _check_token_ids(tokens: Tokens, n_bins: int) -> None:
+    is_wrong = (tokens.token_ids >= n_bins) & (tokens.token_ids != keys.MASK_ID) & tokens.is_training[:, None]
+    if is_wrong.any():
+        row, column = np.argwhere(is_wrong)[0]
+        raise DataError(
+            f"{int(is_wrong.sum())} tokens of the training part are neither one of {n_bins} bins nor {keys.MASK_ID} "
+            f"(missing): the first is {tokens.token_ids[row, column]} at sample "
+            f"{tokens.samples[keys.SAMPLE_ID].iloc[row]}, gene {tokens.gene_ids[column]}; tokenize with a "
+            "tokenizer that clips at the top bin"
+        )
 
 
 def _log_start(plan: RunPlan, source: BatchSource, engine: Engine, state: TrainingState | None) -> None:

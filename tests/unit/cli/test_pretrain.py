@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from click.testing import CliRunner
 from bulkrnabert import keys
 from bulkrnabert.cli.pretrain import command
 from bulkrnabert.data.tokenizer import BinnedTokenizer
-from bulkrnabert.data.tokens import Tokens, write_tokens
+from bulkrnabert.data.tokens import Tokens, read_tokens, write_tokens
 from bulkrnabert.errors import BulkRNABertError
 from bulkrnabert.provenance import hash_patients
 
@@ -328,6 +329,24 @@ def test_wrong_model_configurations(inputs: Path, tmp_path: Path) -> None:
         (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**MODEL, **change}))
         error = refuse(*arguments(inputs, tmp_path / "out"), "--model-config", str(tmp_path / "wrong.yaml"))
         assert message in str(error)
+
+
+def test_a_training_token_that_is_no_bin_is_named(inputs: Path, tmp_path: Path) -> None:
+    tokens = read_tokens(inputs / "tokens")
+    token_ids = tokens.token_ids.copy()
+    token_ids[0, 0] = token_ids[12, 5] = keys.PAD_ID  # the first is held out, and not read
+    token_ids[13, 0] = keys.MASK_ID  # missing
+    write_tokens(tmp_path / "tokens", replace(tokens, token_ids=token_ids))
+    error = refuse(*arguments(inputs, tmp_path / "out"), "--tokens", str(tmp_path / "tokens"))
+    assert "1 tokens" in str(error)
+    assert "the first is 64 at sample S12, gene ENSG00000000005" in str(error)
+
+
+def test_folders_that_cannot_be_made(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be made" in str(refuse(*arguments(inputs, tmp_path / "file" / "out")))
+    options = ("--checkpoint-dir", str(tmp_path / "file"))
+    assert "cannot be made" in str(refuse(*arguments(inputs, tmp_path / "out", *options)))
 
 
 def test_out_is_not_taken_from_somebody_else(inputs: Path, tmp_path: Path) -> None:

@@ -168,3 +168,31 @@ def test_paper_preset_has_the_published_number_of_parameters() -> None:
         ours = BulkRNABert(preset)
     assert sum(parameter.numel() for parameter in published.parameters()) == 6_005_104
     assert sum(parameter.numel() for parameter in ours.parameters()) == 6_005_104 + 2 * 256
+
+
+def test_marker_pooling_weighs_genes_above_their_usual_bin(small_config: BulkRNABertConfig) -> None:
+    config = small_config.model_copy(update={"has_bin_statistics": True})
+    model = BulkRNABert(config, torch.Generator().manual_seed(0)).eval()
+    G = config.n_genes
+    model.set_bin_statistics(torch.full((G,), 10.0), torch.full((G,), 3.0))
+    token_ids = torch.full((1, G), 5)
+    token_ids[0, 1], token_ids[0, 2], token_ids[0, 3] = 14, 12, 65
+    hidden_GD = model.encode(token_ids)[0]
+    mean_D = hidden_GD.mean(dim=0)
+    # Genes 1 and 2 are 4 and 2 bins above the usual; the others are below it, and gene 3 is missing.
+    expected = (2 / 3) * (hidden_GD[1] - mean_D) + (1 / 3) * (hidden_GD[2] - mean_D)
+    pooled = model.sample_embedding(token_ids, pooling="marker")
+    assert pooled.shape == (1, 2 * config.embed_dim)
+    torch.testing.assert_close(pooled[0], torch.cat([mean_D, expected]), rtol=1e-4, atol=1e-5)
+
+
+def test_marker_pooling_needs_statistics(small_model: BulkRNABert, small_tokens: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="no bin statistics"):
+        small_model.sample_embedding(small_tokens, pooling="marker")
+
+
+def test_gene_embedding_takes_a_given_start(small_config: BulkRNABertConfig) -> None:
+    model = BulkRNABert(small_config)
+    table = torch.randn(small_config.n_genes, small_config.init_gene_embed_dim)
+    model.start_gene_embedding(table)
+    assert model.gene_embedding is not None and torch.equal(model.gene_embedding.weight, table)
