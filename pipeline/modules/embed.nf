@@ -6,6 +6,7 @@ process EMBED {
     input:
     tuple val(meta), path(checkpoint)
     path cohorts
+    val pooling
     val _code // hash of the code that this stage imports
 
     output:
@@ -14,7 +15,7 @@ process EMBED {
     script:
     """
     export OMP_NUM_THREADS=${task.cpus}
-    brb-embed --checkpoint ${checkpoint} --cohorts ${cohorts} --out ${meta.id}.h5ad
+    brb-embed --checkpoint ${checkpoint} --cohorts ${cohorts} --pooling ${pooling} --out ${meta.id}.h5ad
     """
 
     stub:

@@ -12,7 +12,7 @@ workflow DOWNSTREAM {
     ch_checkpoints // [ meta, path(checkpoint) ]
 
     main:
-    EMBED(ch_checkpoints, ch_cohorts, ch_code.map { code -> code.embed })
+    EMBED(ch_checkpoints, ch_cohorts, settings.pooling, ch_code.map { code -> code.embed })
     embeddings = EMBED.out.embeddings.toSortedList { a, b -> a.name <=> b.name } // [ path(h5ad), … ]
 
     PROBE(ch_jobs, ch_cohorts, ch_splits, embeddings, settings.seed, ch_code.map { code -> code.probe })
