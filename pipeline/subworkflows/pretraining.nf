@@ -11,6 +11,7 @@ workflow PRETRAINING {
     ch_encoders // meta: id
 
     main:
+    def states = settings.checkpoint_dir ? file(settings.checkpoint_dir).toAbsolutePath().toString() : null
     TOKENIZE(
         ch_encoders,
         ch_cohorts,
@@ -22,7 +23,7 @@ workflow PRETRAINING {
         TOKENIZE.out.tokens,
         settings.model_config ? file(settings.model_config) : [],
         settings.train_config ? file(settings.train_config) : [],
-        settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'steps', 'seed', 'checkpoint_dir']),
+        settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'steps', 'seed']) + [checkpoint_dir: states],
         ch_code.map { code -> code.pretrain }
     )
 
