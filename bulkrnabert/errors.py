@@ -57,9 +57,14 @@ class RunMeAgain(BulkRNABertError):  # noqa: N818 - an outcome, not a fault
     exit_code = EXIT_RUN_ME_AGAIN
 
 
+MAX_PROBLEMS_LISTED = 30
+
+
 def join_problems(title: str, problems: list[str]) -> str:
-    """One message that lists every problem, so that a user mends them in one go."""
+    """One message that lists every problem (the first 30 of very many), so that a user mends them in one go."""
     if len(problems) == 1:
         return f"{title}: {problems[0]}"
-    listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
-    return f"{title}: {len(problems)} problems\n{listed}"
+    lines = [f"  {number}. {problem}" for number, problem in enumerate(problems[:MAX_PROBLEMS_LISTED], start=1)]
+    if len(problems) > MAX_PROBLEMS_LISTED:
+        lines.append(f"  and {len(problems) - MAX_PROBLEMS_LISTED} more")
+    return "\n".join([f"{title}: {len(problems)} problems", *lines])

@@ -1,6 +1,6 @@
 """Where a file came from: hashes, the code a stage imports, and the record written beside every artefact.
 
-Standard library only, so that a fingerprint costs no imports.
+Standard library only (beside the errors), so that a fingerprint costs no imports.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from bulkrnabert.errors import ConfigError
 
 PACKAGE = "bulkrnabert"
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -119,19 +122,43 @@ def code_fingerprint(stage: str) -> str:
     return digest.hexdigest()
 
 
+def require_writable(final: Path) -> None:
+    """Look, before any work, whether something can be written under this name; makes nothing.
+
+    Raises:
+        ConfigError: a file is where a folder would have to be, or the folder may not be written to.
+    """
+    above = next(folder for folder in final.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise ConfigError(f"{final}: cannot be written, {above} is no folder; choose another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{final}: cannot be written, no permission in {above}; choose another place")
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """A path to write to that takes its final name only when the block ends without an error.
 
     Works for a file and for a folder (create it inside the block); a folder replaces an older one.
+
+    Raises:
+        ConfigError: nothing can be written there, or a file and a folder are in each other's place.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{final.name}.", suffix=".part", dir=final.parent) as aside:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        folder_aside = tempfile.TemporaryDirectory(prefix=f".{final.name}.", suffix=".part", dir=final.parent)
+    except OSError as error:
+        raise ConfigError(f"{final}: cannot be written: {error.strerror}; choose another place") from error
+    with folder_aside as aside:
         partial = Path(aside) / final.name
         yield partial
         if partial.is_dir() and final.is_dir():
             final.replace(Path(aside) / f"{final.name}.old")
-        partial.replace(final)
+        try:
+            partial.replace(final)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            kind = "folder" if final.is_dir() else "file"
+            raise ConfigError(f"{final}: is a {kind}; choose another name") from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -54,6 +54,13 @@ def _run(arguments: list[str]) -> int:
             logger.exception("traceback")
         click.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        if "--verbose" in arguments:
+            logger.exception("traceback")
+        click.echo(f"Error: {error.filename}: {error.strerror}; check the path and its permissions", err=True)
+        return EXIT_BAD_INPUT
     except click.exceptions.Abort:
         click.echo("Error: interrupted", err=True)
         return 130

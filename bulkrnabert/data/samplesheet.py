@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkrnabert import keys
-from bulkrnabert.data.sources.delimited import open_text
+from bulkrnabert.data.sources.delimited import read_cells, shorten
 from bulkrnabert.data.sources.files import parse_format
 from bulkrnabert.data.units import Unit, parse_unit
 from bulkrnabert.errors import DataError, join_problems
 
 COLUMNS = (keys.COHORT, "modality", "path", "format", "unit", "clinical")
 OPTIONAL_COLUMNS = ("format", "unit", "clinical")
-COHORT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-COHORT_NAME_RULE = "letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name)"
+COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+COHORT_NAME_RULE = f"anything but `{keys.PAN}` (all cohorts together) in letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name)"
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,8 @@ def read_samplesheet(path: Path) -> list[SheetRow]:
     Raises:
         DataError: lists every problem with its row.
     """
-    with open_text(path) as handle:
-        separator = "\t" if "\t" in handle.readline() else ","
-        handle.seek(0)
-        lines = [[cell.strip() for cell in cells] for cells in csv.reader(handle, delimiter=separator)]
-    header, body = lines[0], [(number, cells) for number, cells in enumerate(lines[1:], start=2) if any(cells)]
+    first, *body = read_cells(path)
+    header = first.cells
     problems = _header_problems(header)
     if problems:
         raise DataError(join_problems(f"samplesheet {path}", problems))
@@ -63,11 +59,12 @@ def read_samplesheet(path: Path) -> list[SheetRow]:
     folder = path.resolve().parent
     rows: list[SheetRow] = []
     seen: dict[tuple[str, Path], str] = {}
-    for number, cells in body:
-        if len(cells) > len(header):
-            problems.append(f"row {number}: {len(cells)} cells, but the header has {len(header)} columns")
+    for line in body:
+        number = line.number
+        if len(line.cells) > len(header):
+            problems.append(f"row {number}: {len(line.cells)} cells, but the header has {len(header)} columns")
             continue
-        values = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
+        values = dict.fromkeys(COLUMNS, "") | dict(zip(header, line.cells, strict=False))
         row, found = _parse_row(number, values, folder)
         problems += found
         if row is not None:
@@ -101,14 +98,23 @@ def make_row(cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None
     return row
 
 
+def is_cohort_name(name: str) -> bool:
+    """Whether a cohort may be named so: it becomes a file name, and a scope beside `pan`."""
+    return COHORT_NAME.match(name) is not None and name != keys.PAN
+
+
 def _header_problems(header: list[str]) -> list[str]:
+    if len(header) == 1:
+        return [f"only one column, {shorten(header[0])!r}; separate {', '.join(COLUMNS)} by commas or tabs"]
     problems = []
     missing = [name for name in COLUMNS if name not in header and name not in OPTIONAL_COLUMNS]
     for name in header:
         if name not in COLUMNS:
             near = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
             hint = f", did you mean `{near[0]}`?" if near else f"; columns are {', '.join(COLUMNS)}"
-            problems.append(f"unknown column {name!r}{hint}")
+            problems.append(f"unknown column {shorten(name)!r}{hint}")
+            if near and near[0] in missing:
+                missing.remove(near[0])
     problems += [f"column `{name}` is missing" for name in missing]
     problems += [f"column `{name}` stands there twice" for name in sorted({n for n in header if header.count(n) > 1})]
     return problems
@@ -120,7 +126,7 @@ def _parse_row(number: int, values: dict[str, str], folder: Path) -> tuple[Sheet
     cohort = values[keys.COHORT]
     if not cohort:
         problems.append(f"{where}: no cohort")
-    elif not COHORT_NAME.match(cohort):
+    elif not is_cohort_name(cohort):
         problems.append(f"{where}: cohort {cohort!r}; a cohort is named with {COHORT_NAME_RULE}")
     problems += _modality_problems(where, values["modality"])
     table = folder / values["path"]

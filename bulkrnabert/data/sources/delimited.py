@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from bulkrnabert.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
 ROWS_PER_PIECE = 4000
+SHOWN_CHARACTERS = 80
 GCT_VERSION = "#1.2"
 ANNOTATION_COLUMNS = frozenset(
     {"gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol", "description", "gene_type", "gene_biotype"}
@@ -57,8 +59,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
     """Open a text file, unpacked when it is gzip whatever its name.
 
     Raises:
-        DataError: missing, empty, not text, an HTML page, or a damaged archive.
+        DataError: missing, a folder, empty, not text, an HTML page, or a damaged archive.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, expected a table in a file")
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == GZIP_MAGIC
@@ -70,6 +74,8 @@ def open_text(path: Path) -> Iterator[TextIO]:
             start = handle.read(512).lstrip()
             if not start:
                 raise DataError(f"{path}: empty file, expected a table")
+            if "\x00" in start:
+                raise DataError(f"{path}: not a text file; a binary table needs its format (parquet, h5ad) named")
             if start.lower().startswith(("<!doctype", "<html", "<?xml")):
                 raise DataError(f"{path}: an HTML page, not a table: a download that went wrong?")
             handle.seek(0)
@@ -77,7 +83,51 @@ def open_text(path: Path) -> Iterator[TextIO]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a UTF-8 text file: {error}") from error
+        raise DataError(
+            f"{path}: not a UTF-8 text file ({error}); save it as text in UTF-8, or name its format (parquet, h5ad)"
+        ) from error
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One row of a small table: its number in the file (the header is row 1) and its cells without blanks around."""
+
+    number: int
+    cells: list[str]
+
+
+def read_cells(path: Path) -> list[TextRow]:
+    """Read a small table of text: commas or tabs, as its first line tells; the header is the first row.
+
+    Rows without any text are left out. Columns at the end that have neither a title nor a cell, which spreadsheets leave
+    behind, are cut.
+
+    Raises:
+        DataError: no text table.
+    """
+    with open_text(path) as handle:
+        line = handle.readline()
+        while not line.strip(" \t\r\n,"):
+            line = handle.readline()
+            if not line:
+                raise DataError(f"{path}: no text in any cell, expected a table")
+        separator = "\t" if "\t" in line else ","
+        handle.seek(0)
+        try:
+            rows = [
+                TextRow(number, [cell.strip() for cell in cells])
+                for number, cells in enumerate(csv.reader(handle, delimiter=separator, skipinitialspace=True), start=1)
+                if any(cell.strip() for cell in cells)
+            ]
+        except csv.Error as error:
+            raise DataError(f"{path}: no table of text: {error}") from error
+    n_used = max(position + 1 for row in rows for position, cell in enumerate(row.cells) if cell)
+    return [TextRow(row.number, row.cells[:n_used]) for row in rows]
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text, for a message."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def read_delimited(path: Path, separator: str) -> Grid:
@@ -87,11 +137,16 @@ def read_delimited(path: Path, separator: str) -> Grid:
         DataError: no table, or a cell that is no number (names row and column).
     """
     with open_text(path) as handle:
-        line = handle.readline()
-        while line.startswith("#"):
-            line = handle.readline()
-        header = next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
-        return _read_rows(path, handle, separator, header)
+        line, n_lines = handle.readline(), 1
+        while line.startswith("#") or not line.strip():
+            line, n_lines = handle.readline(), n_lines + 1
+            if not line:
+                raise DataError(f"{path}: no header: every line is empty or a comment, expected a table")
+        try:
+            header = next(csv.reader([line.rstrip("\r\n")], delimiter=separator))
+        except csv.Error:  # one field longer than csv allows: split at the wrong character
+            header = [line]
+        return _read_rows(path, handle, separator, header, n_lines)
 
 
 def read_gct(path: Path) -> Grid:
@@ -111,7 +166,7 @@ def read_gct(path: Path) -> Grid:
             )
         if [name.lower() for name in header[:2]] != ["name", "description"]:
             raise DataError(f"{path}: line 3 of a GCT file starts with Name and Description, found {header[:2]}")
-        grid = _read_rows(path, handle, "\t", header)
+        grid = _read_rows(path, handle, "\t", header, 3)
     found, stated = (len(grid.rows), len(grid.columns)), (int(sizes[0]), int(sizes[1]))
     if found != stated:
         raise DataError(
@@ -121,11 +176,11 @@ def read_gct(path: Path) -> Grid:
     return grid
 
 
-def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str]) -> Grid:
+def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str], n_lines_above: int) -> Grid:
     if len(header) < 2:
         raise DataError(
             f"{path}: only one column when split at {'tabs' if separator == chr(9) else 'commas'}; found the header"
-            f" {header[:1]}. Check the format (tsv or csv)"
+            f" {shorten(header[0])!r}. Check the format: tsv (tabs) or csv (commas, not semicolons)"
         )
     try:
         pieces = pd.read_csv(
@@ -141,8 +196,12 @@ def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str]) ->
             ids = piece[0].fillna("").str.strip().tolist()
             rows.extend(ids)
             blocks.append(_numbers(path, piece, plan, ids))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: no regular table: {error}") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: a header without rows, expected a table of expression") from error
+    except pd.errors.ParserError as error:
+        # pandas counts from the line below the header.
+        told = re.sub(r"(?<=line )\d+", lambda match: str(int(match.group()) + n_lines_above), str(error).strip())
+        raise DataError(f"{path}: no regular table: {told}") from error
     assert plan is not None
     return Grid(
         tuple(rows),
@@ -171,7 +230,10 @@ class _Columns:
             position for position, name in enumerate(names) if not _is_beside(name, piece.iloc[:, position + 1])
         )
         if not kept:
-            raise DataError(f"{path}: no column of numbers beside the ids; found {', '.join(names[:5])}")
+            raise DataError(
+                f"{path}: no column of numbers (as 1234.5, without thousands separators) beside the ids; found"
+                f" {', '.join(names[:5])}"
+            )
         return cls(header[0].strip() if named else "", names, kept)
 
 

@@ -1,0 +1,60 @@
+"""Time and memory of the demo, and the time of an unchanged `-resume`, on real Nextflow.
+
+Memory is the largest sum of resident memory over Nextflow and everything it started, sampled twice a second; pages
+that processes share are counted once for each, so the figure is an upper bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_EVERY_S = 0.5
+
+
+def tree_bytes(root: psutil.Process) -> int:
+    """Resident memory of a process and its descendants."""
+    total = 0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def run(folder: Path, *options: str) -> dict[str, float]:
+    """One run of the demo from an empty folder: seconds and peak GiB."""
+    command = [str(ROOT / "nextflow"), "run", str(ROOT), "-profile", "demo", "-ansi-log", "false", *options]
+    started = time.perf_counter()
+    with (folder / "log.txt").open("a") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=os.environ)
+        peak = 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, tree_bytes(psutil.Process(process.pid)))
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(SAMPLE_EVERY_S)
+    assert process.wait() == 0, (folder / "log.txt").read_text()
+    return {"wall_s": round(time.perf_counter() - started, 1), "peak_gib": round(peak / 2**30, 2)}
+
+
+def main() -> None:
+    """Measure both and print JSON."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(json.dumps({"demo": run(folder), "unchanged_resume": run(folder, "-resume")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
