@@ -11,7 +11,7 @@ from typing import Literal
 import click
 
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.keys import PUBLIC_GDC_API
+from bulkrnabert.keys import PLAN_JSON, PUBLIC_GDC_API
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,9 @@ def command(
     """
     from bulkrnabert.data.sources.gdc import GdcClient
     from bulkrnabert.data.sources.gdc_download import download
+    from bulkrnabert.provenance import require_writable
 
+    require_writable(out / PLAN_JSON)
     project_ids = [project.strip() for project in projects.split(",") if project.strip()]
     if not project_ids:
         raise ConfigError(f"--projects {projects!r} names no project: expected ids separated by commas")

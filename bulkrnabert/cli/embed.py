@@ -48,7 +48,7 @@ def command(
     batch_size: int | None,
     out: Path,
 ) -> None:
-    """Embed every sample: mean over genes of a layer of the encoder, float32.
+    """Embed every sample: a layer of the encoder, pooled over genes, float32.
 
     Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
     there. Values are converted from the stated unit; a unit that cannot become the model's is refused. Uses a GPU
@@ -63,7 +63,9 @@ def command(
     if file_format is not None and table is None:
         raise ConfigError("--format belongs to --table")
     from bulkrnabert.downstream.embed_files import EmbedRequest, embed_cohorts, embed_table
+    from bulkrnabert.provenance import require_writable
 
+    require_writable(out)
     request = EmbedRequest(checkpoint, layer, pooling, batch_size, out)
     if cohorts is not None:
         shape = embed_cohorts(request, cohorts)

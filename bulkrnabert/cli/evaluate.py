@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,16 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="leak-free refuses predictions from an encoder that was pretrained on test patients.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the resamples and the projection.")
-@click.option("--bootstrap", default=1000, show_default=True, help="Resamples of patients for the 95 % intervals.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resamples and the projection."
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Resamples of patients for the 95 % intervals.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 def command(
     prediction_paths: tuple[Path, ...],
@@ -85,8 +94,9 @@ def command(
     from bulkrnabert.downstream.predictions import read_predictions
     from bulkrnabert.evaluate.evaluate import Setting, evaluate, read_training_patients, results_table
     from bulkrnabert.evaluate.projection import project
-    from bulkrnabert.provenance import atomic_path, write_json
+    from bulkrnabert.provenance import atomic_path, require_writable, write_json
 
+    require_writable(out / keys.METRICS_JSON)
     clinical = read_clinical(cohorts / keys.CLINICAL_TSV).set_index(keys.PATIENT_ID)
     endpoint_of = dict(clinical[keys.ENDPOINT]) if keys.ENDPOINT in clinical.columns else {}
     setting = Setting(read_splits(splits_path), protocol, seed, bootstrap, read_training_patients(provenance_paths))
@@ -95,7 +105,10 @@ def command(
     projection = project(embeddings[0], seed) if embeddings else None
     skipped: list[dict[str, str]] = []
     if skipped_path is not None:
-        table = pd.read_csv(skipped_path, sep="\t", dtype=str, keep_default_na=False)
+        try:
+            table = pd.read_csv(skipped_path, sep="\t", dtype=str, keep_default_na=False)
+        except ValueError as error:
+            raise DataError(f"{skipped_path}: cannot be read as a tab-separated table: {error}") from error
         skipped = [{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")]
     numbers = evaluate(predictions, endpoint_of, projection, skipped, setting)
     write_json(out / keys.METRICS_JSON, numbers)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.errors import ConfigError
 from bulkrnabert.provenance import code_fingerprint, write_json
 
 
@@ -19,7 +20,10 @@ def command(stages: tuple[str, ...], out: Path | None) -> None:
     The pipeline gives each process the hash of its own stage, so that `-resume` runs again exactly the stages whose
     code was edited, and what follows from them.
     """
-    hashes = {stage: code_fingerprint(stage) for stage in stages}
+    try:
+        hashes = {stage: code_fingerprint(stage) for stage in stages}
+    except ValueError as error:
+        raise ConfigError(f"{error}; `bulkrnabert --help` lists them") from error
     if out is None:
         click.echo(json.dumps(hashes, indent=2))
     else:

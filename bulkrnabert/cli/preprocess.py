@@ -58,7 +58,7 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--vocabulary",
     type=EXISTING_FILE,
-    help="Genes to use, .txt (one id a line) or .tsv (gene_id, …); each input must have 80 % of them."
+    help="Genes to use, .txt (one id a line), or .tsv or .csv with a column gene_id; each input must have 80 % of them."
     "  [default: protein-coding genes that every input has]",
 )
 @click.option(
@@ -90,13 +90,17 @@ def command(
     TPM; RSEM and z-scores stay as they are. The scale is stated by you and compared with the numbers, never guessed.
     """
     from bulkrnabert.data.inputs import InputOptions, collect_sources
-    from bulkrnabert.data.preprocess import plan_cohorts, write_cohorts
+    from bulkrnabert.data.preprocess import plan_cohorts, refuse_foreign_folder, write_cohorts
     from bulkrnabert.data.samplesheet import make_row, read_samplesheet
+    from bulkrnabert.provenance import require_writable
 
     if out is None and not check_only:
         raise ConfigError("preprocess needs --out FOLDER (or --check-only)")
     if table is None and (unit or cohort or fmt or clinical):
         raise ConfigError("--unit, --cohort, --format and --clinical describe --table, which was not given")
+    if out is not None and not check_only:
+        refuse_foreign_folder(out)
+        require_writable(out)
     rows = read_samplesheet(samplesheet) if samplesheet else []
     if table is not None:
         rows.append(make_row(cohort, table, fmt, unit, clinical))

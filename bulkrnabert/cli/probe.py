@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 @click.option("--task", type=click.Choice([keys.CANCER_TYPE, keys.SURVIVAL]), required=True, help="What to predict.")
 @click.option("--scope", default=keys.PAN, show_default=True, help="`pan` for all cohorts together, or a cohort.")
 @click.option("--label-column", default=keys.COHORT, show_default=True, help="Class to predict; for cancer_type.")
-@click.option("--seed", default=0, show_default=True, help="Seed of inner folds, weights and dropout.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of inner folds, weights and dropout."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="predictions.parquet to write.")
 def command(
     cohorts: Path,
@@ -60,7 +62,9 @@ def command(
     from bulkrnabert.downstream.predictions import Predictions, write_predictions
     from bulkrnabert.downstream.probe import probe_embeddings
     from bulkrnabert.evaluate.baselines import expression_features, run_baselines
+    from bulkrnabert.provenance import require_writable
 
+    require_writable(out)
     splits = read_splits(splits_path)
     job = make_job(splits, read_clinical(cohorts / keys.CLINICAL_TSV), task, scope, label_column)
     embeddings = [read_embeddings(path) for path in embedding_paths]

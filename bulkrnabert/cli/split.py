@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--folds", default=5, show_default=True, help="Folds; a cohort needs two judged patients a fold.")
 @click.option("--repeats", default=1, show_default=True, help="How often the folds are drawn anew.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @click.option(
     "--protocol",
     type=click.Choice(["leak-free", "transductive"]),
@@ -58,7 +58,9 @@ def command(
 
     from bulkrnabert.data import splits as splitting
     from bulkrnabert.data.tables import read_cohorts
+    from bulkrnabert.provenance import require_writable
 
+    require_writable(out / keys.SPLITS_TSV)
     samples = read_cohorts(cohorts).samples
     clinical = splitting.read_clinical(cohorts / keys.CLINICAL_TSV)
     splits = splitting.make_splits(samples, clinical, folds, repeats, seed, label_column)

@@ -14,7 +14,13 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Study file to write (JSON)."
 )
-@click.option("--seed", default=0, show_default=True, help="Everything follows from it and from the sizes.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Everything follows from it and from the sizes.",
+)
 @click.option("--cohorts", default=4, show_default=True, help="Cancer types, 1 to 26: TCGA-SYNA, TCGA-SYNB, …")
 @click.option("--patients-per-cohort", default=60, show_default=True, help="Patients in each cohort.")
 @click.option("--genes", default=1000, show_default=True, help="Gene rows of an RNA-seq file, at least 200.")

@@ -48,7 +48,9 @@ def command(cohorts: Path, splits: Path, split_id: str, max_genes: int, out: Pat
     from bulkrnabert.data.tables import read_cohorts
     from bulkrnabert.data.tokenize import tokenize_cohorts
     from bulkrnabert.data.tokens import write_tokens
+    from bulkrnabert.provenance import require_writable
 
+    require_writable(out / keys.TOKENS_PARQUET)
     folds = read_splits(splits)
     training_samples = folds.training_samples(split_id)
     tokens = tokenize_cohorts(read_cohorts(cohorts), training_samples, split_id, folds.sha256, max_genes)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.data.sources.delimited import open_text
+from bulkrnabert.data.sources.delimited import TextRow, read_cells
 from bulkrnabert.errors import DataError, join_problems
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,11 @@ def read_clinical_table(path: Path, endpoint: str = "OS", cohort_column: str = k
 
 
 def clinical_from_frame(table: pd.DataFrame, path: Path, endpoint: str, cohort_column: str) -> Clinical:
-    """The same from a table of text that is in memory, as the `obs` of an `.h5ad` file; `path` is for messages."""
+    """The same from a table of text that is in memory, as the `obs` of an `.h5ad` file; `path` is for messages.
+
+    Titles of ids, times, events and cohorts are read in any case.
+    """
+    table = _with_known_titles(path, table, cohort_column)
     columns = {name.lower(): name for name in table.columns}
     sample_column = _first_of(columns, SAMPLE_ID_ALIASES)
     patient_column = _first_of(columns, PATIENT_ID_ALIASES)
@@ -243,17 +247,35 @@ class _SurvivalColumns:
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
-    with open_text(path) as handle:
-        separator = "\t" if "\t" in handle.readline() else ","
-        handle.seek(0)
-        try:
-            table = pd.read_csv(handle, sep=separator, dtype=str, keep_default_na=False, comment=None)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(f"{path}: no regular table: {error}") from error
-    if table.empty:
+    header, *body = read_cells(path)
+    if not body:
         raise DataError(f"{path}: a header without rows, expected clinical data")
-    table.columns = table.columns.str.strip()
-    return blank_missing(table)
+    titles = header.cells
+    problems = [f"column {title!r} stands there twice" for title in sorted({t for t in titles if titles.count(t) > 1})]
+    problems += [_too_long(row, len(titles)) for row in body if len(row.cells) > len(titles)]
+    if problems:
+        raise DataError(join_problems(str(path), problems))
+    filled = [row.cells + [""] * (len(titles) - len(row.cells)) for row in body]
+    return blank_missing(pd.DataFrame(filled, columns=titles, dtype=str))
+
+
+def _too_long(row: TextRow, n_columns: int) -> str:
+    return f"row {row.number}: {len(row.cells)} cells, but the header has {n_columns} columns"
+
+
+def _with_known_titles(path: Path, table: pd.DataFrame, cohort_column: str) -> pd.DataFrame:
+    """The table with the titles that mean something as they are written here: `Time_Days` becomes `time_days`."""
+    survival = [name for endpoint in ENDPOINTS for name in (endpoint, f"{endpoint}.time")]
+    known = [keys.TIME_DAYS, keys.EVENT, *survival, *filter(None, [cohort_column])]
+    ids = (*SAMPLE_ID_ALIASES, *PATIENT_ID_ALIASES, *SAMPLE_TYPE_ALIASES)
+    titles: dict[str, str] = {}
+    for name in [*known, *ids]:
+        found = [title for title in table.columns if title.lower() == name.lower()]
+        if len(found) > 1:
+            raise DataError(f"{path}: columns {' and '.join(map(repr, found))} both say `{name}`; keep one")
+        if found and name in known:
+            titles[found[0]] = name
+    return table.rename(columns=titles)
 
 
 def blank_missing(table: pd.DataFrame) -> pd.DataFrame:
@@ -299,7 +321,7 @@ def _survival_values(path: Path, table: pd.DataFrame, columns: _SurvivalColumns)
     if columns.time is None or columns.event is None:
         nothing = pd.Series(float("nan"), index=table.index)
         return nothing, nothing
-    times = pd.to_numeric(table[columns.time], errors="coerce")
+    times = pd.to_numeric(table[columns.time], errors="coerce").replace([math.inf, -math.inf], math.nan)
     events = table[columns.event].str.lower().map(EVENT_TEXT)
     problems = []
     for name, numbers, expected in (
@@ -351,6 +373,10 @@ def _sample_map(
         if samples.setdefault(sample_id, info) != info:
             raise DataError(
                 f"{path}: sample {sample_id!r} (row {row + 2}) stands there before with another patient, cohort or"
-                f" sample type: {samples[sample_id]} and {info}; keep the right row"
+                f" sample type: {_shown(samples[sample_id])} and {_shown(info)}; keep the right row"
             )
     return samples
+
+
+def _shown(info: SampleInfo) -> str:
+    return f"({', '.join(filter(None, (info.patient_id, info.cohort, info.sample_type)))})"

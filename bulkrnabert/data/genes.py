@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys, provenance
-from bulkrnabert.errors import VocabularyError
+from bulkrnabert.data.sources.delimited import read_cells, shorten
+from bulkrnabert.errors import DataError, VocabularyError
 
 GeneKind = Literal["ensembl", "symbol"]
 
@@ -139,6 +140,16 @@ def _normalise_symbols(genes: list[tuple[int, str]], dropped: list[tuple[str, st
     return [(position, symbol) for position, symbol, _ in named if counts[symbol] == 1]
 
 
+def _bare_ids(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
+    bare = [strip_version(gene_id) for gene_id in ids]
+    copies = [gene_id for gene_id, stripped in zip(ids, bare, strict=True) if stripped is None]
+    if copies:
+        raise VocabularyError(f"{path}: {len(copies)} ids are copies on chromosome Y ({_examples(copies)})")
+    if "" in bare:
+        raise VocabularyError(f"{path}: row {bare.index('') + 2} has no `{keys.GENE_ID}`; give every row its id")
+    return tuple(gene_id for gene_id in bare if gene_id is not None)
+
+
 @dataclass(frozen=True)
 class GeneAlignment:
     """Where each gene of a vocabulary is in a table.
@@ -223,26 +234,36 @@ class GeneVocabulary:
 
     @classmethod
     def from_tsv(cls, path: Path) -> GeneVocabulary:
-        """Read `genes.tsv`: columns `gene_id, symbol, gene_type` (the last two may be missing).
+        """Read `genes.tsv`: columns `gene_id, symbol, gene_type` (the last two may be missing); versions are stripped.
+
+        Commas may stand in place of tabs.
 
         Raises:
-            VocabularyError: the file cannot be read, has no `gene_id`, or lists a gene twice.
+            VocabularyError: the file cannot be read, has no `gene_id`, lists a gene twice, or has a `_PAR_Y` copy.
         """
         try:
-            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise VocabularyError(f"{path}: cannot be read as a gene table: {error}") from error
-        if keys.GENE_ID not in table:
-            raise VocabularyError(
-                f"{path}: expected a column `{keys.GENE_ID}`, found {', '.join(map(repr, table.columns))}"
-            )
-        blank = pd.Series([""] * len(table), dtype=str)
+            header, *rows = read_cells(path)
+        except DataError as error:
+            raise VocabularyError(str(error)) from error
+        titles = header.cells
+        if keys.GENE_ID not in titles:
+            found = ", ".join(repr(shorten(title)) for title in titles[:12])
+            raise VocabularyError(f"{path}: expected a column `{keys.GENE_ID}`, found {found}")
+        for row in rows:
+            if len(row.cells) > len(titles):
+                raise VocabularyError(
+                    f"{path}: row {row.number}: {len(row.cells)} cells, but the header has {len(titles)} columns"
+                )
+
+        def column(name: str) -> list[str]:
+            if name not in titles:
+                return [""] * len(rows)
+            at = titles.index(name)
+            return [row.cells[at] if at < len(row.cells) else "" for row in rows]
+
+        ids = _bare_ids(path, column(keys.GENE_ID))
         try:
-            return cls(
-                tuple(table[keys.GENE_ID]),
-                tuple(table.get(keys.SYMBOL, blank)),
-                tuple(table.get(keys.GENE_TYPE, blank)),
-            )
+            return cls(ids, tuple(column(keys.SYMBOL)), tuple(column(keys.GENE_TYPE)))
         except VocabularyError as error:
             raise VocabularyError(f"{path}: {error}") from error
 
@@ -251,19 +272,21 @@ class GeneVocabulary:
         """Read a list with one id a line; versions are stripped, empty lines skipped.
 
         Raises:
-            VocabularyError: the file cannot be read, a gene stands there twice, or a line is a `_PAR_Y` copy.
+            VocabularyError: the file cannot be read, a line is no id, a gene stands there twice, or is a `_PAR_Y` copy.
         """
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise VocabularyError(f"{path}: cannot be read as a list of genes: {error}") from error
         ids = [line.strip() for line in lines if line.strip()]
-        bare = [strip_version(gene_id) for gene_id in ids]
-        copies = [gene_id for gene_id, stripped in zip(ids, bare, strict=True) if stripped is None]
-        if copies:
-            raise VocabularyError(f"{path}: {len(copies)} ids are copies on chromosome Y ({_examples(copies)})")
+        wrong = next((gene_id for gene_id in ids if re.search(r"[\s,;<>]", gene_id)), None)
+        if wrong is not None:
+            raise VocabularyError(
+                f"{path}: {shorten(wrong)!r} is no gene id; expected one id a line, or a .tsv or .csv table with a"
+                f" column `{keys.GENE_ID}`"
+            )
         try:
-            return cls.from_ids(gene_id for gene_id in bare if gene_id is not None)
+            return cls.from_ids(_bare_ids(path, ids))
         except VocabularyError as error:
             raise VocabularyError(f"{path}: {error}") from error
 

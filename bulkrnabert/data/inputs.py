@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +25,10 @@ from bulkrnabert.data.clinical import (
 )
 from bulkrnabert.data.gdc_cases import read_gdc_cases
 from bulkrnabert.data.genes import GeneVocabulary, strip_version
-from bulkrnabert.data.samplesheet import COHORT_NAME, COHORT_NAME_RULE, SheetRow
-from bulkrnabert.data.sources.delimited import open_text
+from bulkrnabert.data.samplesheet import COHORT_NAME_RULE, SheetRow, is_cohort_name
+from bulkrnabert.data.sources.delimited import read_cells
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression, star_sample_ids
+from bulkrnabert.data.sources.gdc_plan import file_path, read_plan
 from bulkrnabert.data.sources.star import StarGenes, StarReader, list_star_files, read_star_genes
 from bulkrnabert.data.tables import SAMPLE_COLUMNS
 from bulkrnabert.data.units import Unit, check_scale, stored_unit, to_stored
@@ -201,29 +200,38 @@ def collect_sources(raw_folders: Sequence[Path], rows: Sequence[SheetRow], optio
     groups: defaultdict[tuple[Path, str, Unit, Path | None], list[SheetRow]] = defaultdict(list)
     for row in rows:
         groups[(row.path, row.format, row.unit, row.clinical)].append(row)
-    sources += [_read_own(group, options, lengths) for group in groups.values()]
+    own = [_read_own(group, options, lengths) for group in groups.values()]
+    _refuse_unused_cohort_column(own, options.cohort_column)
+    sources += own
     if not sources:
         raise DataError("nothing to preprocess: give --raw, --table or --samplesheet")
     _refuse_repeated_samples(sources)
     return sorted(sources, key=lambda source: (source.label, str(source.where)))
 
 
+def _refuse_unused_cohort_column(own: Sequence[Source], cohort_column: str) -> None:
+    """A column that somebody named must be somewhere; the default may be missing."""
+    if own and cohort_column not in ("", keys.COHORT) and not any(source.clinical.has_cohorts for source in own):
+        tables = sorted({source.clinical.source for source in own} - {""})
+        raise DataError(f"--cohort-column {cohort_column!r} is in none of the clinical tables ({', '.join(tables)})")
+
+
 def _read_raw(folder: Path, options: InputOptions) -> Source:
     plan_path = folder / keys.PLAN_JSON
-    try:
-        plan = json.loads(plan_path.read_text(encoding="utf-8"))
-        files, left_out = list(plan["files"]), list(plan["rejected"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{plan_path}: no plan of `bulkrnabert download` ({error!r}); download again") from error
-    if plan.get("modality") != keys.RNASEQ:
-        raise DataError(f"{plan_path}: modality {plan.get('modality')!r}; this release preprocesses {keys.RNASEQ} only")
+    plan = read_plan(folder)
+    files = plan.files
+    if plan.modality != keys.RNASEQ:
+        raise DataError(f"{plan_path}: modality {plan.modality!r}; this release preprocesses {keys.RNASEQ} only")
     if not files:
         raise DataError(f"{plan_path}: the plan lists no file; check --projects of the download")
+    wrong = sorted({file.project_id for file in files if not is_cohort_name(file.project_id)})
+    if wrong:
+        raise DataError(f"{plan_path}: project {wrong[0]!r}; a cohort is named with {COHORT_NAME_RULE}")
     if options.endpoint != "OS":
         raise DataError(
             f"{folder}: the GDC's cases have overall survival only, not {options.endpoint}; use --endpoint OS"
         )
-    paths = tuple(folder / str(file["file_id"]) / str(file["file_name"]) for file in files)
+    paths = tuple(file_path(folder, file) for file in files)
     absent = [path for path in paths if not path.is_file()]
     if absent:
         raise DataError(
@@ -232,11 +240,11 @@ def _read_raw(folder: Path, options: InputOptions) -> Source:
     samples = pd.DataFrame(
         [
             {
-                keys.SAMPLE_ID: file["sample_id"],
-                keys.PATIENT_ID: file["patient_id"],
-                keys.COHORT: file["project_id"],
-                keys.PROJECT_ID: file["project_id"],
-                keys.SAMPLE_TYPE: sample_type_from_text(str(file["sample_type"])),
+                keys.SAMPLE_ID: file.sample_id,
+                keys.PATIENT_ID: file.patient_id,
+                keys.COHORT: file.project_id,
+                keys.PROJECT_ID: file.project_id,
+                keys.SAMPLE_TYPE: sample_type_from_text(file.sample_type),
                 keys.SOURCE: GDC,
                 ROW: row,
             }
@@ -244,18 +252,11 @@ def _read_raw(folder: Path, options: InputOptions) -> Source:
         ]
     )
     rejected = [
-        Rejected(
-            str(file.get("sample_id") or ""),
-            str(file.get("patient_id") or ""),
-            str(file.get("project_id") or ""),
-            str(file.get("file_name") or ""),
-            str(file.get("rule") or ""),
-            str(file.get("reason") or ""),
-        )
-        for file in left_out
+        Rejected(file.sample_id, file.patient_id, file.project_id, file.file_name, file.rule, file.reason)
+        for file in plan.rejected
     ]
     samples = _drop_normals(samples, rejected, options, lambda row: paths[row].name)
-    is_open = all(file.get("access") == OPEN for file in files)
+    is_open = all(file.access == OPEN for file in files)
     return Source(
         GDC,
         folder,
@@ -290,6 +291,7 @@ def _read_own(group: list[SheetRow], options: InputOptions, lengths: dict[str, f
         sample_ids = table.sample_ids
         rows_kept = _one_row_a_sample(row, sample_ids, table.values, clinical, rejected)
     found = [(position, sample_ids[position], clinical.find(sample_ids[position])) for position in rows_kept]
+    _refuse_unknown_samples(row, found, clinical)
     taken = _assign_cohorts(group, found, clinical, rejected)
     samples = pd.DataFrame(
         [
@@ -311,9 +313,26 @@ def _read_own(group: list[SheetRow], options: InputOptions, lengths: dict[str, f
     return Source(row.path.name, row.path, values, samples, tuple(rejected), clinical, row.unit, LOCAL)
 
 
+def _refuse_unknown_samples(row: SheetRow, found: list[tuple[int, str, SampleInfo]], clinical: Clinical) -> None:
+    """A clinical table that lists none of the samples is the wrong one, or names them in another way."""
+    unknown = [name for _, name, info in found if not info.is_listed]
+    if row.clinical is None or not unknown:
+        return
+    if len(unknown) == len(found):
+        raise DataError(
+            f"{row.clinical}: lists none of the {len(found)} samples of {row.path}: samples are named as"
+            f" {unknown[0]!r}, rows of the clinical table as {min(clinical.known_ids)!r}; give it the same ids, or"
+            " leave the clinical table out"
+        )
+    logger.info("%s: does not list %d of %d samples, as %s", row.clinical, len(unknown), len(found), unknown[0])
+
+
 def _table_values(row: SheetRow, table: ExpressionTable, lengths: dict[str, float] | None) -> TableValues:
     if row.unit.base != "counts" or lengths is None:
-        stored_unit(row.unit)
+        try:
+            stored_unit(row.unit)
+        except DataError as error:
+            raise DataError(f"{row.path}: {error}") from error
         return TableValues(table, row.unit, None, table.dropped)
     known = [column for column, gene_id in enumerate(table.gene_ids) if gene_id in lengths]
     if not known:
@@ -394,7 +413,7 @@ def _assign_cohorts(
             len(clinical.cohorts),
         )
         asked = set(clinical.cohorts)
-    wrong = sorted(cohort for cohort in asked if not COHORT_NAME.match(cohort))
+    wrong = sorted(cohort for cohort in asked if not is_cohort_name(cohort))
     if wrong:
         raise DataError(f"{clinical.source}: cohort {wrong[0]!r}; a cohort is named with {COHORT_NAME_RULE}")
     taken = []
@@ -441,23 +460,21 @@ def _refuse_repeated_samples(sources: list[Source]) -> None:
 
 
 def _read_gene_lengths(path: Path) -> dict[str, float]:
-    with open_text(path) as handle:
-        separator = "\t" if "\t" in handle.readline() else ","
-        handle.seek(0)
-        rows = [[cell.strip() for cell in cells] for cells in csv.reader(handle, delimiter=separator) if cells]
-    header = [name.lower() for name in rows[0]]
+    first, *rows = read_cells(path)
+    header = [name.lower() for name in first.cells]
     id_columns = [name for name in ("gene_id", "ensg_id", "ensembl_id", "symbol", "gene_name") if name in header]
     length_columns = [name for name in ("length", "gene_length") if name in header]
     if not id_columns or not length_columns:
-        raise DataError(f"{path}: expected the columns `gene_id` and `length` (bases), found {rows[0]}")
+        raise DataError(f"{path}: expected the columns `gene_id` and `length` (bases), found {first.cells[:12]}")
     id_at, length_at = header.index(id_columns[0]), header.index(length_columns[0])
     lengths: dict[str, float] = {}
-    for number, cells in enumerate(rows[1:], start=2):
+    for row in rows:
+        number, cells = row.number, row.cells
         try:
             gene_id, length = strip_version(cells[id_at]), float(cells[length_at])
         except (IndexError, ValueError) as error:
             raise DataError(f"{path}: row {number}: no gene length in {cells}") from error
-        if not length > 0:
+        if not 0 < length < float("inf"):
             raise DataError(
                 f"{path}: row {number}: length {length:g} of {gene_id}, expected a positive number of bases"
             )

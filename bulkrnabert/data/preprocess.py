@@ -82,7 +82,7 @@ def plan_cohorts(sources: Sequence[Source], vocabulary: Path | None = None) -> P
 
     Args:
         sources: From `collect_sources`.
-        vocabulary: A list of genes, `.txt` (one a line) or `.tsv` (`gene_id, symbol, gene_type`).
+        vocabulary: A list of genes, `.txt` (one a line), or `.tsv` or `.csv` (`gene_id, symbol, gene_type`).
     Raises:
         DataError: a source has no sample left, or units differ.
         VocabularyError: Ensembl ids in one source and symbols in another, no gene in common, or a source has less than
@@ -131,7 +131,7 @@ def write_cohorts(plan: Plan, out: Path) -> dict[str, Any]:
     Raises:
         DataError: a cohort has no sample with usable values, or the folder holds something else.
     """
-    _refuse_foreign_folder(out)
+    refuse_foreign_folder(out)
     rejected = [item for source in plan.sources for item in source.rejected]
     with provenance.atomic_path(out) as folder:
         folder.mkdir()
@@ -198,7 +198,8 @@ def _common_genes(sources: Sequence[Source], dropped: list[DroppedGenes]) -> Gen
 
 
 def _genes_of_vocabulary(path: Path, sources: Sequence[Source], dropped: list[DroppedGenes]) -> GeneVocabulary:
-    listed = GeneVocabulary.from_tsv(path) if path.suffix == ".tsv" else GeneVocabulary.from_txt(path)
+    is_table = path.suffix.lower() in (".tsv", ".csv")
+    listed = GeneVocabulary.from_tsv(path) if is_table else GeneVocabulary.from_txt(path)
     absent: set[str] = set()
     for source in sources:
         own = source.values.genes
@@ -337,7 +338,12 @@ def _summary(plan: Plan, kept: pd.DataFrame, patients: pd.DataFrame, rejected: l
     }
 
 
-def _refuse_foreign_folder(out: Path) -> None:
+def refuse_foreign_folder(out: Path) -> None:
+    """Stop before a folder is replaced that `preprocess` did not write.
+
+    Raises:
+        DataError: a file, or a folder of something else.
+    """
     if out.is_file():
         raise DataError(f"{out}: is a file; give a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / keys.SUMMARY_JSON).is_file():

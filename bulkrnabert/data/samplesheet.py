@@ -15,8 +15,11 @@ from bulkrnabert.errors import DataError, join_problems
 
 COLUMNS = (keys.COHORT, "modality", "path", "format", "unit", "clinical")
 OPTIONAL_COLUMNS = ("format", "unit", "clinical")
-COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-COHORT_NAME_RULE = f"anything but `{keys.PAN}` (all cohorts together) in letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name)"
+_COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+COHORT_NAME_RULE = (
+    "letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name), and is not"
+    f" `{keys.PAN}` (all cohorts together)"
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def make_row(cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None
 
 def is_cohort_name(name: str) -> bool:
     """Whether a cohort may be named so: it becomes a file name, and a scope beside `pan`."""
-    return COHORT_NAME.match(name) is not None and name != keys.PAN
+    return _COHORT_NAME.match(name) is not None and name != keys.PAN
 
 
 def _header_problems(header: list[str]) -> list[str]:

@@ -53,7 +53,6 @@ class Tokens:
 def write_tokens(folder: Path, tokens: Tokens) -> None:
     """Write `genes.txt`, `tokenizer.json` and, last, `tokens.parquet`."""
     assert tokens.token_ids.shape == (len(tokens.samples), len(tokens.gene_ids))
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / keys.GENES_TXT) as partial:
         partial.write_text("".join(f"{gene}\n" for gene in tokens.gene_ids), encoding="utf-8")
     tokens.tokenizer.save(folder / keys.TOKENIZER_JSON)

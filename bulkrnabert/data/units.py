@@ -116,7 +116,7 @@ def stored_unit(unit: Unit, has_gene_lengths: bool = False) -> Unit:
     if unit.base == "counts" and not has_gene_lengths:
         raise DataError(
             f"values in `{unit}` become TPM only with the length of every gene: give --gene-lengths FILE"
-            " (columns gene_id, length in bases), or a table in TPM"
+            " (columns gene_id, length in bases) to `preprocess`, or a table in TPM"
         )
     return Unit("tpm") if unit.base in ("counts", "tpm", "fpkm", "fpkm_uq") else unit.linear
 

@@ -37,7 +37,7 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     path = tmp_path / "oven.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="oven.yaml"):
+    with pytest.raises(ConfigError, match=r"oven\.yaml"):
         Oven.from_yaml(path)
 
 

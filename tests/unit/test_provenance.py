@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkrnabert import provenance
+from bulkrnabert.errors import ConfigError
 
 
 def test_sha256_lines_is_the_hash_of_the_lines() -> None:
@@ -72,6 +73,29 @@ def test_atomic_path_leaves_nothing_after_an_error(tmp_path: Path) -> None:
         partial.write_text("half")
         raise RuntimeError
     assert list(final.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/out", "file/sub/out", "folder"])
+def test_atomic_path_says_what_is_in_the_way(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    final = tmp_path / place
+    with (
+        pytest.raises(ConfigError, match=rf"{place}: (cannot be written|is a folder)"),
+        provenance.atomic_path(final) as p,
+    ):
+        p.write_text("new")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_require_writable_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    provenance.require_writable(tmp_path / "new" / "out")
+    for place in ("file/out", "file/sub/out"):
+        with pytest.raises(ConfigError, match=rf"{place}: cannot be written, .*file is no folder"):
+            provenance.require_writable(tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_atomic_path_replaces_a_folder(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ class TextRow:
 def read_cells(path: Path) -> list[TextRow]:
     """Read a small table of text: commas or tabs, as its first line tells; the header is the first row.
 
-    Rows without any text are left out. Columns at the end that have neither a title nor a cell, which spreadsheets leave
-    behind, are cut.
+    Rows without any text are left out. Columns at the end that have neither a title nor a cell are cut: spreadsheets
+    leave such behind.
 
     Raises:
         DataError: no text table.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bulkrnabert.data.genes import GeneKind, GeneVocabulary, normalise_gene_ids
+from bulkrnabert.data.genes import ENSEMBL_ID, GeneKind, GeneVocabulary, normalise_gene_ids
 from bulkrnabert.data.sources.delimited import Grid, read_delimited, read_gct, read_parquet
 from bulkrnabert.data.sources.orientation import Orientation, genes_are_rows
 from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
@@ -140,6 +140,12 @@ def _from_grid(path: Path, grid: Grid, genes_in_rows: bool) -> ExpressionTable:
         raise DataError(f"{path}: no sample in this table")
     if any(not sample_id for sample_id in sample_ids):
         raise DataError(f"{path}: sample {sample_ids.index('') + 1} has no id")
+    swapped = sum(ENSEMBL_ID.match(sample_id) is not None for sample_id in sample_ids)
+    if swapped > len(sample_ids) / 2:
+        raise DataError(
+            f"{path}: {swapped} of {len(sample_ids)} samples have gene ids for names, as {sample_ids[0]!r}: genes and"
+            " samples are the wrong way round; transpose the table, or correct the orientation that was stated"
+        )
     normalised = normalise_gene_ids(raw_genes, str(path))
     values = grid.values[normalised.keep_idx].T if genes_in_rows else grid.values[:, normalised.keep_idx]
     dropped = (*normalised.dropped, *(("not_expression", name) for name in grid.dropped_columns))

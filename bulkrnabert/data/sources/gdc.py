@@ -220,6 +220,11 @@ class GdcClient:
     def _ask(self, method: str, path: str, question: Json | None) -> Json:
         where = f"{self.api}{path}"
         response = self._ask_whole(method, where, question)
+        if 300 <= response.status_code < 500 and response.status_code not in TRANSIENT_STATUS:
+            raise PortalAnswerError(
+                f"{where}: answered {response.status_code} {_shorten(response.text)}; is --api the address of a GDC"
+                " portal?"
+            )
         if response.status_code != 200:
             raise PortalError(f"{where}: answered {response.status_code} {_shorten(response.text)}")
         try:

@@ -22,10 +22,11 @@ from bulkrnabert.data.sources.gdc_plan import (
     PlannedFile,
     RejectedFile,
     SampleTypes,
+    file_path,
     read_plan,
     select_files,
 )
-from bulkrnabert.errors import ConfigError, DataError, PortalError, join_problems
+from bulkrnabert.errors import ConfigError, DataError, PortalAnswerError, PortalError, join_problems
 from bulkrnabert.keys import CASES_JSON, MANIFEST_TSV, PLAN_JSON
 from bulkrnabert.logs import shows_progress
 from bulkrnabert.provenance import atomic_path, write_json
@@ -139,6 +140,12 @@ def make_plan(
     )
     check_release(client, before.data_release)
     files, rejected = select_files(hits, modality, sample_types)
+    foreign = sorted({file.project_id for file in files} - set(wanted))
+    if foreign:
+        raise PortalAnswerError(
+            f"{client.api}/files: answered with files of project {foreign[0]!r}, which was not asked for; the portal's"
+            " answer cannot be trusted"
+        )
     _check_no_cohort_is_empty(wanted, modality, files, rejected)
     logger.info(
         "%s: %d %s files planned (%.1f MB), %d left out, %d patients, %s",
@@ -177,7 +184,7 @@ def check_release(client: GdcClient, data_release: str) -> None:
 
 
 def _check_projects(client: GdcClient, wanted: list[str]) -> None:
-    known = sorted(str(project["project_id"]) for project in client.query("projects", sort="project_id"))
+    known = sorted(str(project.get("project_id")) for project in client.query("projects", sort="project_id"))
     problems = []
     for project in wanted:
         if project not in known:
@@ -202,11 +209,6 @@ def _check_no_cohort_is_empty(
         )
     if problems:
         raise DataError(join_problems("nothing to download", problems))
-
-
-def file_path(raw_folder: Path, file: PlannedFile) -> Path:
-    """Where a file of a plan lies in its raw folder."""
-    return raw_folder / file.file_id / file.file_name
 
 
 def download(

@@ -5,6 +5,7 @@ No network here: `/files` records go in, a plan comes out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.errors import DataError, PortalAnswerError
+from bulkrnabert.errors import ConfigError, DataError, PortalAnswerError
 from bulkrnabert.keys import PLAN_JSON
 from bulkrnabert.provenance import write_json
 
@@ -90,11 +91,20 @@ def read_plan(raw_folder: Path) -> Plan:
     """
     path = raw_folder / PLAN_JSON
     try:
-        return Plan.model_validate_json(path.read_bytes())
+        values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{raw_folder}: no {PLAN_JSON} here; make the folder with `bulkrnabert download`") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a download plan: {error}") from error
+    try:
+        return Plan.from_mapping(values, f"{path}: not a download plan")
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+
+
+def file_path(raw_folder: Path, file: PlannedFile) -> Path:
+    """Where a file of a plan lies in its raw folder."""
+    return raw_folder / file.file_id / file.file_name
 
 
 def safe_file_name(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bulkrnabert.cli import program
+from bulkrnabert.cli import _run, program
 
 STAGES = program.list_commands(None)  # type: ignore[arg-type]
 
@@ -40,6 +40,60 @@ def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert "Error: " in finished.stderr and "Traceback" not in finished.stderr
     assert not (tmp_path / "splits").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("preprocess", "--table", "t.tsv", "--unit", "tpm", "--cohort", "A", "--out", "file/out"),
+        ("split", "--cohorts", "none", "--out", "file/out"),
+        ("tokenize", "--cohorts", "none", "--splits", "none", "--out", "file/out"),
+        ("download", "--projects", "TCGA-X", "--api", "http://127.0.0.1:1", "--retries", "0", "--out", "file/raw"),
+        ("embed", "--checkpoint", "none", "--cohorts", "none", "--out", "file/out.h5ad"),
+        ("probe", "--cohorts", "x", "--splits", "x", "--embeddings", "x", "--task", "survival", "--out", "file/p"),
+        ("evaluate", "--cohorts", "x", "--splits", "x", "--predictions", "x", "--out", "file/out"),
+        ("pretrain", "--tokens", "x", "--out", "file/out"),
+        ("synth", "--out", "file/study.json"),
+        ("fingerprint", "split", "--out", "file/code.json"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_out_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "t.tsv").write_text("gene_id\tS1\tS2\nTP53\t1.5\t200\n")
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert _run(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert "Error: file" in error and "cannot be" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "t.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("split", "--cohorts", "x", "--out", "y", "--seed", "-1"), "-1 is not in the range x>=0"),
+        (("fingerprint", "no-such-stage"), "no stage named 'no-such-stage'"),
+        (
+            ("evaluate", "--cohorts", "x", "--splits", "x", "--predictions", "x", "--out", "y", "--bootstrap", "0"),
+            "x>=1",
+        ),
+    ],
+)
+def test_wrong_values_are_status_2(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(list(arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_opened_is_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "main", lambda **_: (tmp_path / "none.tsv").read_text())
+    assert _run(["split"]) == 2
+    assert "none.tsv: No such file or directory; check the path" in capsys.readouterr().err
 
 
 def test_an_unknown_option_is_status_2() -> None:

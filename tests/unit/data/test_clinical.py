@@ -146,6 +146,35 @@ def test_tables_that_are_wrong(tmp_path: Path, text: str, endpoint: str, message
         read_clinical_table(write(tmp_path / "c.csv", text), endpoint)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sample_ID,Time_Days,EVENT\nS1,10,1\n",
+        "sample_id,os,os.TIME\nS1,1,10\n",
+        "\ufeffsample_id, time_days, event\r\n\r\nS1, 10, 1\r\n",
+        'sample_id, time_days, event, note\nS1, 10, 1, "a, b"\n',
+    ],
+)
+def test_titles_in_any_case_and_what_spreadsheets_do(tmp_path: Path, text: str) -> None:
+    row = patient(write(tmp_path / "c.csv", text), "S1")
+    assert (row["time_days"], row["event"], row["flags"]) == (10.0, 1.0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sample_id,time_days,event\nS1,10,1,9\nS2,10,1,9\n", "row 2: 4 cells, but the header has 3 columns"),
+        ("sample_id,stage,stage\nS1,I,II\n", "column 'stage' stands there twice"),
+        ("sample_id,Sample_ID\nS1,S2\n", "columns 'sample_id' and 'Sample_ID' both say `sample_id`"),
+        ("sample_id,time_days,event\nS1,inf,1\n", "row 2, column `time_days`: 'inf', expected a number of days"),
+        ("sample_id,patient_id\nS1,P1\nS1,P2\n", r"\(P1, unknown\) and \(P2, unknown\); keep the right row"),
+    ],
+)
+def test_what_would_be_read_wrongly_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_clinical_table(write(tmp_path / "c.csv", text))
+
+
 def test_cohort_column_can_be_another_or_none(tmp_path: Path) -> None:
     path = write(tmp_path / "c.csv", "sample_id,cohort,study\nS1,A,X\n")
     assert read_clinical_table(path, cohort_column="study").find("S1").cohort == "X"

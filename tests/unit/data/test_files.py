@@ -150,7 +150,12 @@ def test_gct_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
         ("", "empty file"),
         ("<!DOCTYPE html><html></html>", "an HTML page, not a table"),
         ("gene_id\nENSG00000000003\n", "only one column"),
-        ("gene_id\tS1\tS2\n", "no regular table"),
+        ("gene_id\tS1\tS2\n", "a header without rows"),
+        ("gene_id\tS1\tS2\nG1\t1\t2\nG2\t1\t2\t3\n", "line 3, saw 4"),
+        ("gene_id;S1;S2\nG1;1;2\n", "commas, not semicolons"),
+        ("gene_id,S1" + ",x" * 70_000 + "\nG1,1\n", "only one column"),
+        ("\x00\x01\t2\n", "not a text file"),
+        ("#\n\n#\n", "no header"),
         ("gene_id\tS1\tS2\nENSG00000000003\t1\t2\t3\t4\n", "3 titles in the header but 5 columns"),
         (
             "gene_id\tS1\tS2\nENSG00000000003\t1\t2\nENSG00000000005\t3\thigh\nENSG00000000419\t1\t1\n",
@@ -232,3 +237,20 @@ def test_star_folder_named_by_the_samples_that_are_known(tmp_path: Path) -> None
 )
 def test_real_tables(shared: Path, name: str, shape: tuple[int, int]) -> None:
     assert read_expression(shared / "data" / name).values.shape == shape
+
+
+@pytest.mark.parametrize("name", ["t.h5ad", "t.tsv", "t.gct"])
+def test_genes_and_samples_the_wrong_way_round(tmp_path: Path, name: str) -> None:
+    genes, path = ["ENSG00000000003", "ENSG00000000005", "ENSG00000000419"], tmp_path / name
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], index=genes, columns=["S1", "S2"])
+    fmt = ""
+    if name == "t.h5ad":
+        anndata.AnnData(frame).write_h5ad(path)
+    elif name == "t.tsv":
+        frame.to_csv(path, sep="\t", index_label="id")
+        fmt = "tsv:genes-in-columns"
+    else:
+        body = frame.T.assign(Description="").reset_index(names="Name")[["Name", "Description", *genes]]
+        path.write_text("#1.2\n2\t3\n" + body.to_csv(sep="\t", index=False))
+    with pytest.raises(DataError, match=r"3 of 3 samples have gene ids for names, as 'ENSG00000000003'"):
+        read_expression(path, fmt)

@@ -7,12 +7,13 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from bulkrnabert.data.sources.gdc import GdcClient, read_plan
-from bulkrnabert.data.sources.gdc_download import DownloadSummary, download
+from bulkrnabert.data.sources.gdc import GdcClient, PortalStatus, read_plan
+from bulkrnabert.data.sources.gdc_download import DownloadSummary, download, make_plan
 from bulkrnabert.data.sources.gdc_faults import Fault
 from bulkrnabert.data.sources.gdc_plan import safe_file_name, select_files
 from bulkrnabert.data.sources.gdc_standin import ServerHandle, serve
@@ -175,6 +176,20 @@ def test_records_are_not_changed_and_a_reason_names_the_winner() -> None:
 def test_records_that_cannot_be_trusted(key: str, value: object) -> None:
     with pytest.raises(PortalAnswerError, match=key):
         select_files([record(PRIMARY) | {key: value}], "rnaseq", "tumor")
+
+
+@pytest.mark.parametrize("project", ["../../evil", "TCGA-YY", ""])
+def test_files_of_a_project_that_nobody_asked_for(project: str) -> None:
+    hit = record(PRIMARY)
+    hit["cases"][0]["project"] = {"project_id": project}
+    answers = {"projects": [{"project_id": "TCGA-ZZ"}], "files": [hit], "cases": []}
+    client = SimpleNamespace(
+        api="http://portal",
+        status=lambda: PortalStatus("1.0", "1"),
+        query=lambda endpoint, **_: answers[endpoint],
+    )
+    with pytest.raises(PortalAnswerError, match="which was not asked for"):
+        make_plan(cast(GdcClient, client), ["TCGA-ZZ"], "rnaseq", "tumor", "portal")
 
 
 @pytest.mark.parametrize(
@@ -466,7 +481,7 @@ def test_hostile_names_stay_inside_the_folder(study: SyntheticStudy, tmp_path: P
         (Fault(fault="json_200", path="/status"), PortalAnswerError, "expected a GDC status with `data_release`"),
         (Fault(fault="json_200", path="/files"), PortalAnswerError, "expected `data.hits`"),
         (Fault(fault="warnings", path="/files"), PortalAnswerError, "warns.*demographic.gender"),
-        (Fault(fault="status", status=404, path="/cases"), PortalError, "/cases: answered 404"),
+        (Fault(fault="status", status=404, path="/cases"), PortalAnswerError, "/cases: answered 404.*GDC portal"),
         (Fault(fault="status", status=500, path="/files", times=0), PortalError, "/files: answered 500"),
         (Fault(fault="total_changes", path="/cases"), PortalError, "changed from 27 to 26 while reading"),
         (Fault(fault="total_changes", path="/cases", times=0), PortalError, "do not fit together"),

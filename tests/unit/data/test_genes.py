@@ -131,6 +131,37 @@ def test_tsv_without_ids(tmp_path: Path) -> None:
         GeneVocabulary.from_tsv(tmp_path / "genes.tsv")
 
 
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_tables_of_genes_lose_versions(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "genes.csv"
+    path.write_text(f"symbol{separator}gene_id\nA{separator}ENSG00000000003.15\nB{separator}ENSG00000000005.6\n")
+    genes = GeneVocabulary.from_tsv(path)
+    assert (genes.gene_ids, genes.symbols) == (("ENSG00000000003", "ENSG00000000005"), ("A", "B"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene_id\tsymbol\nENSG1\tA\tx\n", "row 2: 3 cells, but the header has 2 columns"),
+        ("gene_id\tsymbol\n\tA\n", "row 2 has no `gene_id`"),
+        ("gene_id\n", "at least one gene"),
+        ("gene_id\nENSG00000002586.20_PAR_Y\n", "copies on chromosome Y"),
+        ("<html></html>", "an HTML page"),
+    ],
+)
+def test_tables_of_genes_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "genes.tsv").write_text(text)
+    with pytest.raises(VocabularyError, match=message):
+        GeneVocabulary.from_tsv(tmp_path / "genes.tsv")
+
+
+@pytest.mark.parametrize("line", ["gene_id,symbol", "<p>", "TP53 EGFR"])
+def test_txt_with_a_line_that_is_no_id(tmp_path: Path, line: str) -> None:
+    (tmp_path / "genes.txt").write_text(f"ENSG00000000003\n{line}\n")
+    with pytest.raises(VocabularyError, match=r"is no gene id; expected one id a line"):
+        GeneVocabulary.from_txt(tmp_path / "genes.txt")
+
+
 def test_txt(tmp_path: Path) -> None:
     path = tmp_path / "genes.txt"
     path.write_text("ENSG00000000003.15\n\nENSG00000000005\n")

@@ -299,10 +299,24 @@ def raw_folder(tmp_path: Path) -> Path:
                 "sample_id": sample,
                 "sample_type": kind,
                 "access": "open",
+                "md5": "0" * 32,
+                "size": 1,
+                "case_id": f"case{number}",
+                "aliquot_id": f"{sample}-11R-A001-07",
+                "is_ffpe": False,
             }
         )
     left_out = files[0] | {"sample_id": "TCGA-XX-0002-01B", "rule": "not_ffpe", "reason": "FFPE sample"}
-    plan = {"source": "gdc", "modality": "rnaseq", "files": files, "rejected": [left_out]}
+    plan = {
+        "source": "gdc",
+        "api": "http://portal",
+        "data_release": "1.0",
+        "projects": ["TCGA-XXXX"],
+        "modality": "rnaseq",
+        "sample_types": "all",
+        "files": files,
+        "rejected": [left_out],
+    }
     (folder / "plan.json").write_text(json.dumps(plan))
     cases = [
         {
@@ -343,9 +357,45 @@ def test_raw_folders_that_are_wrong(tmp_path: Path) -> None:
     (folder / "id1" / "u1.tsv").unlink()
     with pytest.raises(DataError, match=r"1 of 3 planned files are not there, as .*u1\.tsv"):
         run(tmp_path / "out", raw=(folder,))
-    (folder / "plan.json").write_text("{}")
-    with pytest.raises(DataError, match="no plan of `bulkrnabert download`"):
+    plan = (folder / "plan.json").read_text()
+    (folder / "plan.json").write_text(plan.replace('"project_id": "TCGA-XXXX"', '"project_id": "../../elsewhere"'))
+    with pytest.raises(DataError, match=r"project '../../elsewhere'; a cohort is named with"):
         run(tmp_path / "out", raw=(folder,))
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(DataError, match=r"plan\.json: not a download plan: \d problems"):
+        run(tmp_path / "out", raw=(folder,))
+    (folder / "plan.json").unlink()
+    with pytest.raises(DataError, match="make the folder with `bulkrnabert download`"):
+        run(tmp_path / "out", raw=(folder,))
+
+
+def test_a_clinical_table_of_other_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table, clinical = tmp_path / "t.tsv", tmp_path / "c.csv"
+    table.write_text("gene_id\tS1\tS2\nENSG00000000003\t1\t200\n")
+    clinical.write_text("sample_id,stage\nX1,I\nX2,II\n")
+    with pytest.raises(DataError, match=r"c\.csv: lists none of the 2 samples of .*t\.tsv: .* as 'S1'.* as 'X1'"):
+        run(tmp_path / "out", ("A", table, "tpm", clinical))
+    clinical.write_text("sample_id,stage\nS1,I\nX2,II\n")
+    with caplog.at_level("INFO", logger="bulkrnabert"):
+        run(tmp_path / "out", ("A", table, "tpm", clinical))
+    assert "does not list 1 of 2 samples, as S2" in caplog.text
+
+
+def test_a_cohort_column_that_no_table_has(tmp_path: Path) -> None:
+    table, clinical = tmp_path / "t.tsv", tmp_path / "c.csv"
+    table.write_text("gene_id\tS1\tS2\nENSG00000000003\t1\t200\n")
+    clinical.write_text("sample_id,Study\nS1,X\nS2,X\n")
+    with pytest.raises(DataError, match=r"--cohort-column 'stdy' is in none of the clinical tables \(c\.csv\)"):
+        run(tmp_path / "out", ("A", table, "tpm", clinical), cohort_column="stdy")
+    summary = run(tmp_path / "out", ("A", table, "tpm", clinical), cohort_column="study")
+    assert [entry["cohort"] for entry in summary["cohorts"]] == ["X"]
+
+
+def test_counts_without_lengths_name_the_file(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("gene_id\tS1\tS2\nENSG00000000003\t1\t200\n")
+    with pytest.raises(DataError, match=r"t\.tsv: values in `counts` become TPM only with"):
+        run(tmp_path / "out", ("A", table, "counts", None))
 
 
 def test_real_survpath(shared: Path, tmp_path: Path) -> None:

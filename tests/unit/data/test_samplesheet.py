@@ -52,7 +52,9 @@ def test_paths_are_relative_to_the_sheet_behind_a_link(folder: Path) -> None:
     ("text", "message"),
     [
         ("cohort,modality,pth,unit\nA,rnaseq,a.tsv,tpm\n", "unknown column 'pth', did you mean `path`"),
-        ("cohort,modality,pth,unit\nA,rnaseq,a.tsv,tpm\n", "column `path` is missing"),
+        ("cohort,modality,unit\nA,rnaseq,tpm\n", "column `path` is missing"),
+        ("cohort;modality;path\nA;rnaseq;a.tsv\n", "only one column, 'cohort;modality;path'; separate cohort,"),
+        (HEADER + "pan,rnaseq,a.tsv,,tpm,\n", "row 2: cohort 'pan'; a cohort is named with letters"),
         ("cohort,modality,path,path\nA,rnaseq,a.tsv,tpm\n", "column `path` stands there twice"),
         (HEADER, "a header without rows"),
         ("", "empty file"),
@@ -68,13 +70,34 @@ def test_paths_are_relative_to_the_sheet_behind_a_link(folder: Path) -> None:
         (HEADER + "A,rnaseq,star,star_counts,counts,\n", "of STAR-Counts files the TPM column is read"),
         (HEADER + "A,rnaseq,a.tsv,,tpm,none.csv\n", "row 2: clinical table 'none.csv' not found"),
         (HEADER + "A,rnaseq,a.tsv,,tpm,\nA,rnaseq,a.tsv,,tpm,\n", "row 3: 'a.tsv' is listed for 'A' in row 2 already"),
-        (HEADER + "A,rnaseq,a.tsv,,tpm,,,\n", "row 2: 8 cells, but the header has 6 columns"),
+        (HEADER + "A,rnaseq,a.tsv,,tpm,,,x\n", "row 2: 8 cells, but the header has 6 columns"),
     ],
 )
 def test_sheets_that_are_wrong(folder: Path, text: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_samplesheet(sheet(folder, text))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEADER.replace("\n", "\r\n") + "A,rnaseq,a.tsv,TSV,TPM,clinical.csv\r\n",
+        HEADER.replace(",", ", ") + 'A, rnaseq, "a.tsv", TSV, "TPM", clinical.csv\n',
+        "\n" + HEADER + "A,rnaseq,a.tsv,tsv,tpm,clinical.csv\n",
+        HEADER.strip() + ",,\nA,rnaseq,a.tsv,tsv,tpm,clinical.csv,,\n",
+    ],
+    ids=["bom-and-windows-lines", "blanks-and-quotes", "blank-line-first", "empty-columns-at-the-end"],
+)
+def test_what_spreadsheets_do_to_a_sheet(folder: Path, text: str) -> None:
+    (row,) = read_samplesheet(sheet(folder, text))
+    assert (row.cohort, row.path, row.clinical) == ("A", folder / "a.tsv", folder / "clinical.csv")
+    assert str(row.unit) == "tpm"
+
+
+def test_a_column_that_is_nearly_right_is_one_problem(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"sheet\.csv: unknown column 'Path', did you mean `path`\?$"):
+        read_samplesheet(sheet(folder, "cohort,modality,Path,unit\nA,rnaseq,a.tsv,tpm\n"))
 
 
 def test_every_problem_at_once(folder: Path) -> None:
