@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -309,6 +310,8 @@ def engine_environment(nextflow: Nextflow, java: Path, environ: Mapping[str, str
         del env["NXF_JAVA_HOME"]
     env["JAVA_CMD"] = str(java)
     env["NXF_DISABLE_CHECK_LATEST"] = "true"
+    if not sys.stdout.isatty():
+        env.setdefault("NXF_ANSI_LOG", "false")  # a log file wants lines, not a table redrawn every second
     if nextflow.is_pinned:
         env["NXF_VER"] = NEXTFLOW_VERSION
         env["NXF_BIN"] = str(nextflow.program.parents[1] / "nextflow.jar")

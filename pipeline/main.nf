@@ -19,6 +19,10 @@ workflow {
     catch (IllegalArgumentException wrong) {
         exit(2, wrong.message)
     }
+    def outdir = file(settings.outdir).toAbsolutePath()
+    if (!settings.outdir.contains('://') && !RunOutcome.canHold(outdir)) {
+        exit(2, "--outdir ${settings.outdir}: is no folder that can be written to; name another, or change its permissions")
+    }
     if (!settings.input && !settings.projects) {
         exit(2, "nothing to work on: give --input SHEET (own files), --projects TCGA-BRCA,… (portal), or try -profile demo")
     }
@@ -43,8 +47,12 @@ workflow {
 
     workflow.onComplete = {
         if (workflow.success) {
-            log.info("Done in ${workflow.duration}. Report: ${settings.outdir}/report.html")
-            log.info("Numbers over runs: cd ${settings.outdir}/mlflow && mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts")
+            def own_mlflow = file("${moduleDir}/../.venv/bin/mlflow").toAbsolutePath().normalize()
+            log.info("Done in ${workflow.duration}. Report: ${outdir}/report.html")
+            log.info("All numbers in MLflow, at http://127.0.0.1:5000 after: cd ${outdir}/mlflow && ${own_mlflow.exists() ? own_mlflow : 'mlflow'} server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts --port 5000")
+        }
+        else if (!workflow.errorReport) {
+            log.info("The run was interrupted. The same command with -resume goes on from here.")
         }
         else {
             def message = RunOutcome.message(workflow.errorReport)

@@ -183,7 +183,7 @@ def _check_cohort_sizes(samples: pd.DataFrame, judged: pd.DataFrame, n_folds: in
     needed = MIN_PATIENTS_PER_FOLD * n_folds
     n_patients = judged[keys.COHORT].value_counts()
     problems = [
-        f"cohort {cohort!r} has {n_patients.get(cohort, 0)} patients with a tumour sample, too few for {n_folds} folds "
+        f"cohort {cohort!r} has {n_patients.get(cohort, 0)} patients that can be judged, too few for {n_folds} folds "
         f"(at least {needed}, {MIN_PATIENTS_PER_FOLD} a fold): use fewer `--folds`, or merge or drop the cohort"
         for cohort in sorted(samples[keys.COHORT].unique())
         if n_patients.get(cohort, 0) < needed

@@ -208,7 +208,7 @@ def _scale_problem(finite: npt.NDArray[np.floating | np.integer], low: float, hi
 def _log_problem(finite: npt.NDArray[np.floating | np.integer], low: float, high: float, unit: Unit) -> str | None:
     assert unit.log_base is not None
     if high > LOG_CEILING[unit.log_base]:
-        return f"too high for a logarithm, this looks like a linear scale; try --unit {unit.base}"
+        return f"too high for a logarithm, this looks like a linear scale; say so with the unit `{unit.base}`"
     log = _LOG[unit.log_base]
     floor = log(unit.pseudo_count)
     share_below = float(np.mean(finite < floor - 1e-3))
@@ -229,7 +229,7 @@ def _linear_problem(finite: npt.NDArray[np.floating | np.integer], low: float, h
     expressed = finite[finite != 0]
     non_integer_share = float(np.mean(expressed != np.rint(expressed))) if expressed.size else 0.0
     if high < LINEAR_LOOKS_LOGGED_BELOW and non_integer_share > NON_INTEGER_SHARE:
-        return f"too low for a linear scale, this looks like logarithms; try --unit 'log2({unit.base}+1)'"
+        return f"too low for a linear scale, this looks like logarithms; say so with the unit `log2({unit.base}+1)`"
     if unit.base == "counts" and non_integer_share > 0.0:
         return (
             f"counts are whole numbers, yet {non_integer_share:.1%} of the values above zero are not; this looks"

@@ -140,6 +140,11 @@ class CohortSummary(_Artefact):
     n_events: int | None = None
     endpoint: str | None = None
 
+    @property
+    def has_sample_types(self) -> bool:
+        """Whether any sample is known to be tumour or normal; where none is, both counts say nothing."""
+        return bool(self.n_tumor or self.n_normal) or self.n_samples == 0
+
 
 class RejectedCount(_Artefact):
     """How many samples of a cohort one rule left out."""
@@ -150,9 +155,10 @@ class RejectedCount(_Artefact):
 
 
 class DroppedGenes(_Artefact):
-    """How many genes one rule left out."""
+    """How many genes one rule left out of one source."""
 
     rule: str
+    source: str = ""
     n: int
     examples: list[str] = []
 

@@ -22,10 +22,12 @@ WithMethod = TypeVar("WithMethod", Confusion, KaplanMeier)
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_REJECTED_SHOWN = 2000
 OPEN_ACCESS = "open"
+SYNTHETIC_API = "embedded"
+SYNTHETIC_PREFIX = "TCGA-SYN"
 SECTIONS = (
     ("summary", "Summary"),
     ("data", "Data"),
-    ("classification", "Cancer type"),
+    ("classification", text.name_of_task(keys.CANCER_TYPE)),
     ("survival", "Survival"),
     ("embedding", "Embedding"),
     ("training", "Training"),
@@ -91,6 +93,25 @@ class EncoderRow:
     code_sha256: str
 
 
+def _label_column(inputs: ReportInputs) -> str:
+    return str(inputs.run.params.get("label_column") or keys.COHORT)
+
+
+def _embedding_name(inputs: ReportInputs) -> str:
+    pooling = inputs.run.params.get("pooling")
+    return text.name_of_embedding(str(pooling) if pooling else None)
+
+
+def _is_synthetic(inputs: ReportInputs) -> bool:
+    """Whether every cohort comes from the study that the pipeline makes up by itself."""
+    cohorts = [cohort.cohort for cohort in inputs.summary.cohorts]
+    return (
+        inputs.run.params.get("gdc_api") == SYNTHETIC_API
+        and bool(cohorts)
+        and all(cohort.startswith(SYNTHETIC_PREFIX) for cohort in cohorts)
+    )
+
+
 def scope_name(scope: str) -> str:
     """`all cohorts` for the pan scope, else the cohort."""
     return "all cohorts" if scope == keys.PAN else scope
@@ -139,12 +160,19 @@ def _totals(inputs: ReportInputs, small_cells: int) -> dict[str, str]:
         "events": _total([cohort.n_events for cohort in cohorts], small_cells),
         "tumor": _total([cohort.n_tumor for cohort in cohorts], small_cells),
         "normal": _total([cohort.n_normal for cohort in cohorts], small_cells),
-        "rejected": _total([count.n for count in inputs.summary.rejected], small_cells),
+        "rejected": text.format_count(sum(count.n for count in inputs.summary.rejected), small_cells),
     }
 
 
+def _event_names(inputs: ReportInputs) -> str:
+    """What an event is in this run, by the endpoints of the cohorts that have one."""
+    endpoints = [name.strip() for cohort in inputs.summary.cohorts for name in (cohort.endpoint or "").split(",")]
+    return text.name_of_events(name for name in endpoints if name)
+
+
 def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
-    dropped = sum(item.n for item in inputs.summary.genes.dropped)
+    dropped = sum(item.n for item in tables.build_gene_rules(inputs.summary.genes.dropped) if item.are_genes)
+    events = _event_names(inputs)
     size = _parameters_text(inputs.encoders)
     is_typed = any(cohort.n_tumor or cohort.n_normal for cohort in inputs.summary.cohorts)
     types = f"{totals['tumor']} tumour, {totals['normal']} normal" if is_typed else "tumour or normal not stated"
@@ -152,8 +180,8 @@ def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
         Fact("Cohorts", totals["cohorts"]),
         Fact("Samples", totals["samples"], types),
         Fact("Patients", totals["patients"]),
-        Fact("Events", totals["events"], "deaths or progressions"),
-        Fact("Left out", totals["rejected"], "samples, reasons below"),
+        Fact("Events", totals["events"], "" if events == "events" else events),
+        Fact("Left out", totals["rejected"], "samples, reasons below" if inputs.summary.rejected else "samples"),
         Fact("Genes", f"{inputs.summary.genes.n_kept:,}", f"{dropped:,} left out" if dropped else ""),
         Fact("Encoders", f"{len(inputs.encoders)}", f"{size} parameters" + (" each" if len(inputs.encoders) > 1 else "")
              if size else ""),
@@ -180,7 +208,7 @@ def _best_methods(headlines: list[tables.Headline], task: str) -> list[str]:
     return [metric.method for metric in chosen if metric is not None]
 
 
-def _verdict_figures(headlines: list[tables.Headline]) -> list[list[Figure]]:
+def _verdict_figures(headlines: list[tables.Headline], label_column: str) -> list[list[Figure]]:
     """Model above baseline on one axis, for each headline where both could be scored."""
     drawn: list[list[Figure]] = []
     for index, item in enumerate(headlines):
@@ -188,7 +216,8 @@ def _verdict_figures(headlines: list[tables.Headline]) -> list[list[Figure]]:
             drawn.append([])
             continue
         rows = [tables.interval_row(item.model, "encoder"), tables.interval_row(item.baseline, "baseline")]
-        description = f"{text.name_of_task(item.task)}: encoder above baseline, with intervals. {item.sentence}"
+        task = text.name_of_task(item.task, label_column)
+        description = f"{task}: encoder above baseline, with intervals. {item.sentence}"
         group = [tables.IntervalGroup("", rows)]
         drawn.append([figures.draw_forest(group, f"fig-verdict-{index}", "", description, width_in=3.9)])
     return drawn
@@ -203,7 +232,7 @@ def _confusions(inputs: ReportInputs, best: list[str], small_cells: int) -> Show
         baseline = ", baseline" if roles.get(confusion.method) == "baseline" else ""
         caption = Captioned(
             figures.draw_confusion(confusion, f"fig-confusion-{index}", small_cells),
-            f"{method[:1].upper()}{method[1:]}{baseline}, {scope_name(confusion.scope)}.",
+            f"{_begin(method)}{baseline}, {scope_name(confusion.scope)}.",
             "Samples by true (rows) and predicted (columns) class; the darker, the larger the share of the true class.",
         )
         (shown.first if confusion.method in best else shown.others).append(caption)
@@ -267,7 +296,7 @@ def _projection_part(inputs: ReportInputs) -> dict[str, Any]:
     split = f", encoder {projection.split_id}" if projection.split_id else ""
     return {
         "projections": [figures.draw_projection(projection, "fig-embedding")],
-        "projection_text": f"{projection.method} of the mean embedding{split}; one point a sample, "
+        "projection_text": f"{projection.method} of the {_embedding_name(inputs)}{split}; one point a sample, "
         f"{len(projection.points):,} samples. Distances between far groups mean little.",
     }
 
@@ -297,10 +326,15 @@ def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
+def _begin(sentence: str) -> str:
+    """With a capital letter at the start, the other letters as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
-    names = {keys.CANCER_TYPE: "cancer type", keys.SURVIVAL: "survival"}
+    names = {keys.CANCER_TYPE: text.name_of_label(_label_column(inputs)), keys.SURVIVAL: "survival"}
     tasks = [names[task] for task in names if tables.scopes_of(inputs.numbers, task)]
-    heading = f"{' and '.join(tasks).capitalize()} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
+    heading = f"{_begin(' and '.join(tasks))} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
     cohorts = "cohort" if len(inputs.summary.cohorts) == 1 else "cohorts"
     return heading, (
         f"A BulkRNABert encoder on {totals['samples']} samples of {totals['patients']} patients "
@@ -308,7 +342,7 @@ def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
     )
 
 
-def _environment(small_cells: int) -> jinja2.Environment:
+def _environment(small_cells: int, label_column: str) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -327,8 +361,8 @@ def _environment(small_cells: int) -> jinja2.Environment:
         interval=interval,
         method_name=text.name_of_method,
         metric_name=text.name_of_metric,
-        task_name=text.name_of_task,
-        rule_name=lambda rule: rule.replace("_", " "),
+        task_name=lambda task: text.name_of_task(task, label_column),
+        rule_name=text.name_of_rule,
     )
     return environment
 
@@ -346,18 +380,25 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
     heading, lead = _heading(inputs, totals)
     overlap, overlap_is_warning = tables.pretraining_overlap(inputs.numbers)
     protocol = inputs.numbers.protocol
+    label_column = _label_column(inputs)
+    classification_name = text.name_of_task(keys.CANCER_TYPE, label_column)
     run = inputs.run.model_copy(
         update={
             "command_line": hide_credentials(inputs.run.command_line or ""),
             "params": {name: hide_credentials(str(value)) for name, value in inputs.run.params.items()},
         }
     )
-    return _environment(small_cells).get_template("report.html").render(
+    return _environment(small_cells, label_column).get_template("report.html").render(
         version=package_version(),
         title=f"{heading} · bulkrnabert",
         heading=heading,
         lead=lead,
-        sections=SECTIONS,
+        is_synthetic=_is_synthetic(inputs),
+        sections=[(name, classification_name if name == "classification" else title) for name, title in SECTIONS],
+        classification_name=classification_name,
+        label_name=_begin(text.name_of_label(label_column)),
+        embedding_name=_embedding_name(inputs),
+        gene_rules=tables.build_gene_rules(inputs.summary.genes.dropped),
         numbers=inputs.numbers,
         summary=inputs.summary,
         run=run,
@@ -365,7 +406,7 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         totals=totals,
         facts=_facts(inputs, totals),
         headlines=headlines,
-        verdict_figures=_verdict_figures(headlines),
+        verdict_figures=_verdict_figures(headlines, label_column),
         overlap=overlap,
         overlap_is_warning=overlap_is_warning,
         rejected=inputs.rejected[:MAX_REJECTED_SHOWN],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Metric, Numbers, highest, select
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, DroppedGenes, Metric, Numbers, highest, select
 from bulkrnabert.report.text import (
     NOT_ESTIMABLE,
     format_count,
@@ -20,6 +20,10 @@ CLASSIFICATION_METRICS = ("macro_f1", "weighted_f1", "balanced_accuracy", "accur
 SURVIVAL_METRICS = ("c_index_within_weighted", "c_index_within_macro", "c_index_pooled")
 # Within one cohort all of these are the same quantity; the first that is there is shown.
 SURVIVAL_COHORT_METRICS = ("c_index_within_weighted", "c_index_pooled", "c_index_within_macro")
+
+# Rows and columns of the input that never were genes.
+NO_GENES = ("summary_row", "not_expression", "spike_in", "empty_id")
+N_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,25 @@ class IntervalGroup:
 
     heading: str
     rows: list[IntervalRow]
+
+
+@dataclass(frozen=True)
+class GeneRule:
+    """What one rule left out of the gene list.
+
+    Attributes:
+        rule: The rule.
+        n: The largest number in one source: the same genes are left out of each, so that their sum says nothing.
+        n_sources: Sources that it left something out of.
+        examples: Some of what was left out of the source with the largest number.
+        are_genes: False for rows and columns that never were genes.
+    """
+
+    rule: str
+    n: int
+    n_sources: int
+    examples: list[str]
+    are_genes: bool
 
 
 class _Footnotes:
@@ -262,6 +285,18 @@ def build_headlines(numbers: Numbers, small_cells: int) -> list[Headline]:
             )
         )
     return headlines
+
+
+def build_gene_rules(dropped: Sequence[DroppedGenes]) -> list[GeneRule]:
+    """What was left out of the gene list, one line a rule over all sources, what never was a gene last."""
+    by_rule: dict[str, list[DroppedGenes]] = {}
+    for item in dropped:
+        by_rule.setdefault(item.rule, []).append(item)
+    rules = []
+    for rule, items in by_rule.items():
+        largest = max(items, key=lambda item: item.n)
+        rules.append(GeneRule(rule, largest.n, len(items), largest.examples[:N_EXAMPLES], rule not in NO_GENES))
+    return sorted(rules, key=lambda item: not item.are_genes)
 
 
 def pretraining_overlap(numbers: Numbers) -> tuple[str, bool]:

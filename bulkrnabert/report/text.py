@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from bulkrnabert import keys
+
 NOT_ESTIMABLE = "n/e"
 MISSING = "–"
 
@@ -15,7 +19,50 @@ METRIC_NAMES = {
     "c_index_within_macro": "C within cohort, mean",
     "c_index_pooled": "C pooled",
 }
-TASK_NAMES = {"cancer_type": "Cancer type", "survival": "Survival"}
+TASK_NAMES = {keys.CANCER_TYPE: "Cancer type", keys.SURVIVAL: "Survival"}
+EMBEDDING_NAMES = {
+    "mean": "mean embedding (over genes)",
+    "max": "max-pooled embedding (the maximum over genes)",
+    "marker": "marker-pooled embedding (the mean over genes beside a mean weighted by genes above their usual level)",
+}
+EVENT_NAMES = {
+    "OS": "deaths",
+    "PFI": "progressions or deaths",
+    "DSS": "deaths from the disease",
+    "DFI": "recurrences",
+}
+# The rules of `bulkrnabert.data` are named after what is kept; a reader of what was left out needs the reason.
+RULE_REASONS = {
+    "cohort_not_asked": "cohort not asked for",
+    "exact_copy": "exact copy of another profile",
+    "no_cohort": "no cohort known",
+    "no_expression": "no expression, every value is zero",
+    "normal_tissue": "normal tissue",
+    "not_ffpe": "FFPE sample",
+    "not_finite": "infinite value",
+    "not_redacted": "redacted case or file",
+    "one_aliquot": "not made from exactly one aliquot",
+    "one_aliquot_a_sample": "further aliquot of a sample",
+    "one_array": "array other than the most frequent one",
+    "one_profile_a_patient": "further sample of a patient",
+    "one_sample_a_patient": "further sample of a patient",
+    "open_access": "controlled access",
+    "released": "not released",
+    "sample_type": "not a tumour sample",
+    "ambiguous_symbol": "symbol of several genes",
+    "duplicated_symbol": "symbol that stands there more than once",
+    "empty_id": "row without an id",
+    "no_gene_length": "no gene length known",
+    "no_symbol": "no gene symbol",
+    "not_expression": "column without expression",
+    "not_in_every_cohort": "not in every cohort",
+    "not_in_vocabulary": "not in the vocabulary",
+    "not_protein_coding": "not protein coding",
+    "par_y": "_PAR_Y copy",
+    "spike_in": "spike-in control",
+    "summary_row": "summary row of the read counts",
+    "vocabulary_gene_absent": "gene of the vocabulary that a source lacks",
+}
 
 
 def format_number(value: float | None, n_digits: int = 3) -> str:
@@ -57,6 +104,30 @@ def name_of_metric(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
-def name_of_task(task: str) -> str:
-    """A task's name as prose."""
+def name_of_label(label_column: str) -> str:
+    """What the classifier predicts, as prose: the cohort of a sample is its cancer type."""
+    return "cancer type" if label_column == keys.COHORT else label_column.replace("_", " ")
+
+
+def name_of_task(task: str, label_column: str = keys.COHORT) -> str:
+    """A task's name as prose; a classification by another column than the cohort is named after that column."""
+    if task == keys.CANCER_TYPE and label_column != keys.COHORT:
+        return f"Classification: {name_of_label(label_column)}"
     return TASK_NAMES.get(task, task.replace("_", " "))
+
+
+def name_of_embedding(pooling: str | None) -> str:
+    """What the heads were given, by how the genes were pooled; None where this is not known."""
+    return "embedding" if pooling is None else EMBEDDING_NAMES.get(pooling, f"{pooling}-pooled embedding")
+
+
+def name_of_events(endpoints: Iterable[str]) -> str:
+    """What an event is under these endpoints; `events` where an endpoint is not known."""
+    names = list(dict.fromkeys(EVENT_NAMES.get(endpoint) for endpoint in endpoints))
+    known = [name for name in names if name is not None]
+    return "; ".join(known) if known and len(known) == len(names) else "events"
+
+
+def name_of_rule(rule: str) -> str:
+    """Why a rule left something out: `not_ffpe` is `FFPE sample`."""
+    return RULE_REASONS.get(rule, rule.replace("_", " "))

@@ -10,6 +10,15 @@ class RunOutcome {
         return start < 0 ? null : lines.drop(start).takeWhile { it.trim() }.join('\n').trim()
     }
 
+    /** Whether results can be written under a folder, which may still have to be made. */
+    static boolean canHold(java.nio.file.Path folder) {
+        def nearest = folder
+        while (nearest && !java.nio.file.Files.exists(nearest)) {
+            nearest = nearest.parent
+        }
+        return nearest && java.nio.file.Files.isDirectory(nearest) && java.nio.file.Files.isWritable(nearest)
+    }
+
     /** Let the launcher end with the status of bad input instead of Nextflow's 1 for every failed task. */
     static void keepExitStatus(Object status) {
         if (status == BAD_INPUT) {

@@ -71,7 +71,7 @@ def test_all_problems_at_once_with_exit_status_2(nextflow: Nextflow, repository:
         "--folds: found 1, expected 2 or more",
     ):
         assert expected in finished.output
-    assert not (nextflow.folder / "work").exists()
+    assert "Submitted process" not in finished.output
 
 
 def test_kebab_case_is_reported_once(nextflow: Nextflow, repository: Path) -> None:
@@ -92,3 +92,11 @@ def test_help_lists_every_parameter(nextflow: Nextflow, repository: Path) -> Non
     assert finished.returncode == 0
     for name in declared_parameters(repository):
         assert f"--{name} " in finished.output
+
+
+def test_an_outdir_that_is_a_file_is_refused_at_once(nextflow: Nextflow, repository: Path) -> None:
+    (nextflow.folder / "taken").write_text("")
+    finished = nextflow("run", str(repository), "-profile", "test", "--outdir", "taken")
+    assert finished.returncode == 2
+    assert "--outdir taken: is no folder that can be written to" in finished.output
+    assert "Submitted process" not in finished.output

@@ -222,7 +222,7 @@ class GdcClient:
         response = self._ask_whole(method, where, question)
         if 300 <= response.status_code < 500 and response.status_code not in TRANSIENT_STATUS:
             raise PortalAnswerError(
-                f"{where}: answered {response.status_code} {_shorten(response.text)}; is --api the address of a GDC"
+                f"{where}: answered {response.status_code} {_shorten(response.text)}; is this the address of a GDC"
                 " portal?"
             )
         if response.status_code != 200:
@@ -231,7 +231,7 @@ class GdcClient:
             body = response.json()
         except ValueError as error:
             raise PortalAnswerError(
-                f"{where}: expected JSON, found {_shorten(response.text)}; is --api the address of a GDC portal?"
+                f"{where}: expected JSON, found {_shorten(response.text)}; is this the address of a GDC portal?"
             ) from error
         if not isinstance(body, dict):
             raise PortalAnswerError(f"{where}: expected a JSON object, found {_shorten(body)}")
@@ -251,7 +251,8 @@ class GdcClient:
                 if response is None or attempt == self.n_retries:
                     raise PortalError(
                         f"{where}: no answer after {self.n_retries + 1} tries "
-                        f"({type(error).__name__}: {_shorten(error)}); check --api and the network"
+                        f"({type(error).__name__}: {_shorten(error)}); check the portal's address (--api, or "
+                        "--gdc_api of the pipeline) and the network"
                     ) from error
                 logger.warning("%s: the answer broke off; try %d of %d", where, attempt + 2, self.n_retries + 1)
                 self.wait_before_retry(attempt)

@@ -101,9 +101,9 @@ CENTRED = np.array([[-2.2, -0.5, 0.4, 1.8]])
     ("values", "unit", "message"),
     [
         (CENTRED, "tpm", "has no negative value"),
-        (LOGGED, "tpm", r"looks like logarithms; try --unit 'log2\(tpm\+1\)'"),
+        (LOGGED, "tpm", r"looks like logarithms; say so with the unit `log2\(tpm\+1\)`"),
         (LINEAR, "counts", "counts are whole numbers, yet 100.0%"),
-        (LINEAR, "log2(tpm+1)", "looks like a linear scale; try --unit tpm"),
+        (LINEAR, "log2(tpm+1)", "looks like a linear scale; say so with the unit `tpm`"),
         (LOGGED * 1.2, "log10(tpm+1)", "looks like a linear scale"),
         (CENTRED, "log2(tpm+1)", "another pseudo-count"),
         (np.array([[-9.97, 5.0]]), "log2(tpm+1)", "a zero would be 0"),
