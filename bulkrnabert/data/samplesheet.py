@@ -133,23 +133,33 @@ def _parse_row(number: int, values: dict[str, str], folder: Path) -> tuple[Sheet
         problems.append(f"{where}: cohort {cohort!r}; a cohort is named with {COHORT_NAME_RULE}")
     problems += _modality_problems(where, values["modality"])
     table = folder / values["path"]
-    unit = None
     if not values["path"]:
         problems.append(f"{where}: no path")
     elif not table.exists():
         problems.append(f"{where}: {values['path']!r} not found (looked for {table})")
-    else:
-        try:
-            choice = parse_format(values["format"], table)
-            unit = _unit(values["unit"], choice.name == "star_counts")
-        except DataError as error:
-            problems.append(f"{where}: {error}")
+    unit, unit_problems = _parse_unit_and_format(values, table)
+    problems += [f"{where}: {problem}" for problem in unit_problems]
     clinical = folder / values["clinical"] if values["clinical"] else None
     if clinical is not None and not clinical.is_file():
         problems.append(f"{where}: clinical table {values['clinical']!r} not found (looked for {clinical})")
     if problems or unit is None:
         return None, problems
     return SheetRow(where, cohort, table, values["format"], unit, clinical), []
+
+
+def _parse_unit_and_format(values: dict[str, str], table: Path) -> tuple[Unit | None, list[str]]:
+    """The row's unit, and what is wrong with its format and unit; an absent table's only if stated."""
+    problems = []
+    is_star = False
+    if values["format"] or table.exists():
+        try:
+            is_star = parse_format(values["format"], table).name == "star_counts"
+        except DataError as error:
+            problems.append(str(error))
+    try:
+        return _unit(values["unit"], is_star), problems
+    except DataError as error:
+        return None, [*problems, str(error)]
 
 
 def _modality_problems(where: str, modality: str) -> list[str]:

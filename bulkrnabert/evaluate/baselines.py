@@ -41,14 +41,14 @@ def principal_components(
     Args:
         features: Shape (rows, genes).
         train: Rows to fit on.
-        n_components: At most; no more than a quarter of the training rows either, since scores that span all rows
+        n_components: At most; no more than half as many as training rows either, since scores that span all rows
             leave nothing to tell a good fit from a bad one inside the training part.
         seed: Of the randomised solver.
     """
     from sklearn.decomposition import PCA
 
     standardise = Standardiser.fit(features[train])
-    n_possible = min(n_components, max(2, len(train) // 4), len(train) - 1, features.shape[1])
+    n_possible = min(n_components, max(2, len(train) // 2), len(train) - 1, features.shape[1])
     pca = PCA(n_components=n_possible, random_state=seed).fit(standardise(features[train]))
     return np.asarray(pca.transform(standardise(features)))
 

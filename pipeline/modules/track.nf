@@ -4,7 +4,6 @@ process TRACK {
     input:
     path numbers
     path checkpoints
-    path page
     val run_json   // text: version, revision, parameters
     val server     // address of an MLflow server to import into as well, or ''
     val _code      // hash of the code that this stage imports
@@ -18,7 +17,7 @@ process TRACK {
     cat > run.json <<'RUN_JSON'
     ${run_json}
     RUN_JSON
-    brb-track --metrics ${numbers}/metrics.json --report ${page} \\
+    brb-track --metrics ${numbers}/metrics.json \\
         \$(for folder in ${checkpoints}; do printf -- '--checkpoint %s ' "\$folder"; done) \\
         --run run.json ${server_flag} --out mlflow
     """

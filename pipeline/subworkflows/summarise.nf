@@ -38,7 +38,6 @@ workflow SUMMARISE {
     TRACK(
         EVALUATE.out.numbers,
         ch_encoder_folders,
-        REPORT.out.page,
         run_json,
         settings.mlflow_uri ?: '',
         ch_code.map { code -> code.track }

@@ -50,6 +50,13 @@ return {width: box.width, height: box.height, drawings: drawings.map(d => [d.wid
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
+CAPTIONS_OUTSIDE = """
+return [...document.querySelectorAll('caption, .caption')].filter(item =>
+  item.matches('caption') || item.closest('.scroll') || item.getBoundingClientRect().right > window.innerWidth
+).map(item => item.textContent)
+"""
+
+
 @pytest.fixture(scope="module", params=["plain", "hostile"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
@@ -108,6 +115,8 @@ def test_everything_is_there_and_nothing_spills(browser: Any, page: Path, width:
         assert box is not None, f"no figure {name}"
         assert box["drawings"] and all(w > 150 and h > 40 for w, h in box["drawings"]), (name, box)
     assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script("return document.querySelectorAll('.caption').length") >= 4
+    assert browser.execute_script(CAPTIONS_OUTSIDE) == []
     assert browser.execute_script(OVERFLOW) <= 0
 
 

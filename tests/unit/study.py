@@ -156,12 +156,20 @@ def make_summary(cohorts: list[str], data_access: str) -> dict[str, Any]:
             for index, cohort in enumerate(cohorts)
         ],
         "rejected": [
-            {"cohort": cohorts[0], "rule": "ffpe", "n": 4},
-            {"cohort": cohorts[1], "rule": "second_aliquot", "n": 11},
+            {"cohort": cohorts[0], "rule": "not_ffpe", "n": 4},
+            {"cohort": cohorts[1], "rule": "one_aliquot_a_sample", "n": 11},
         ],
         "genes": {
             "n_kept": 19062,
-            "dropped": [{"rule": "not_in_every_cohort", "n": 812, "examples": ["ENSG00000000003", "ENSG00000000005"]}],
+            "dropped": [
+                {"rule": rule, "source": source, "n": n, "examples": examples}
+                for rule, n, examples in (
+                    ("summary_row", 4, ["N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"]),
+                    ("par_y", 44, ["ENSG00000002586.20_PAR_Y"]),
+                    ("not_in_every_cohort", 812, ["ENSG00000000003", "ENSG00000000005"]),
+                )
+                for source in ("gdc", "own.tsv")
+            ],
         },
         "unit": "tpm",
         "data_access": data_access,
@@ -231,15 +239,15 @@ def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open
         "command_line": "nextflow run . --input sheet.csv --mlflow_uri http://me:secret@mlflow.example:5000 -resume",
         "run_name": "curious_curie",
         "session_id": "8c1f1d4e-6f0c-4d8a-a4cb-0f7f6a0d7d11",
-        "params": {"outdir": "results", "folds": 5, "preset": "small", "gdc_api": None},
+        "params": {"outdir": "results", "folds": 5, "preset": "small", "gdc_api": None, "pooling": "marker"},
         "software": {"python": "3.11.2", "torch": "2.15.0", "nextflow": "25.04.4"},
     }
     rejected = ["sample_id\tpatient_id\tcohort\tfile\trule\treason"]
     rejected += [
-        f"TCGA-0{index}-01A\tTCGA-0{index}\t{cohorts[0]}\tf{index}.tsv\tffpe\tFFPE <sample>" for index in range(4)
+        f"TCGA-0{index}-01A\tTCGA-0{index}\t{cohorts[0]}\tf{index}.tsv\tnot_ffpe\tFFPE <sample>" for index in range(4)
     ]
     rejected += [
-        f"TCGA-1{index}-01A\tTCGA-1{index}\t{cohorts[1]}\t\tsecond_aliquot\tkept another" for index in range(11)
+        f"TCGA-1{index}-01A\tTCGA-1{index}\t{cohorts[1]}\t\tone_aliquot_a_sample\tkept another" for index in range(11)
     ]
     for name, value in (
         ("metrics", numbers),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,25 @@ def make(study: Any, out: Path, *more: str) -> str:
     result = CliRunner().invoke(command, [*study.report_arguments(out), *more], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return (out / "report.html").read_text(encoding="utf-8")
+
+
+def edited(path: Path, out: Path, **more: Any) -> Path:
+    """A copy of a JSON file with other values under some of its keys."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / path.name).write_text(json.dumps({**json.loads(path.read_text()), **more}))
+    return out / path.name
+
+
+def make_with(study: Any, folder: Path, params: dict[str, Any], cohort: dict[str, Any] | None = None) -> str:
+    """The page of a run with these parameters, and these values in every cohort of its summary."""
+    summary = json.loads(study.summary.read_text())
+    cohorts = [{**item, **(cohort or {})} for item in summary["cohorts"]]
+    changed = replace(
+        study,
+        run=edited(study.run, folder / "inputs", params=params),
+        summary=edited(study.summary, folder / "inputs", cohorts=cohorts, rejected=[]),
+    )
+    return make(changed, folder / "report")
 
 
 def outline(page: str) -> Outline:
@@ -131,7 +151,7 @@ def test_pooled_concordance_comes_with_its_caution(page: str) -> None:
 
 def test_what_was_dropped_and_skipped_is_told(page: str) -> None:
     words = " ".join(outline(page).words)
-    assert "second aliquot" in words
+    assert "further aliquot of a sample" in words
     assert "TCGA-02-01A" in words
     assert "7 events; at least 10 are needed <i>here</i>" in words
     assert "n/e, not estimable: 3 events" in words
@@ -218,3 +238,58 @@ def test_nothing_is_left_under_a_final_name_after_a_failure(
         make(study, tmp_path)
     assert not (tmp_path / "report.html").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_genes_left_out_are_counted_once_over_sources(page: str) -> None:
+    words = " ".join(outline(page).words)
+    assert "856 left out" in words  # 812 and 44 in either source; the 4 summary rows are no genes
+    assert page.count("_PAR_Y copy") == 1
+    assert page.count("N_unmapped") == 1
+    assert "N_ambiguous" not in page
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"pooling": "mean"}, "the mean embedding (over genes)"),
+        ({"pooling": "marker"}, "the marker-pooled embedding (the mean over genes beside"),
+        ({}, "the embedding"),
+    ],
+)
+def test_the_pooling_is_the_runs(study: Any, tmp_path: Path, params: dict[str, str], words: str) -> None:
+    page = make_with(study, tmp_path, params)
+    assert f"UMAP of {words}" in page
+    assert f"predicted from {words}" in page
+
+
+def test_another_label_is_named(study: Any, page: str, tmp_path: Path) -> None:
+    other = make_with(study, tmp_path, {"label_column": "pam50_subtype"})
+    parsed = outline(other)
+    assert parsed.words.count("Classification: pam50 subtype") == 3  # contents, card, section
+    assert "<h1>Pam50 subtype and survival from bulk RNA-seq</h1>" in other
+    assert "Pam50 subtype and survival were predicted" in other
+    assert "Cancer type" not in " ".join(parsed.words)
+    assert outline(page).words.count("Cancer type") == 3
+
+
+def test_what_is_not_known_is_a_dash_and_nothing_left_out_is_zero(study: Any, page: str, tmp_path: Path) -> None:
+    other = make_with(study, tmp_path, {}, {"n_tumor": 0, "n_normal": 0, "endpoint": "PFI"})
+    assert "<dt>Left out</dt><dd>0<small>" in other
+    assert "tumour or normal not stated" in other
+    assert '<td class="num">400</td><td class="num">–</td><td class="num">–</td>' in other
+    assert '<td class="num">400</td><td class="num">380</td><td class="num">20</td>' in page
+    assert "<small>progressions or deaths</small>" in other
+    assert "<small>deaths</small>" in page
+
+
+def test_a_synthetic_study_says_so(study: Any, page: str, tmp_path: Path) -> None:
+    name = {"cohort": "TCGA-SYNA"}
+    assert 'id="synthetic"' in make_with(study, tmp_path / "made_up", {"gdc_api": "embedded"}, name)
+    assert 'id="synthetic"' not in make_with(study, tmp_path / "other_portal", {"gdc_api": "https://x"}, name)
+    assert 'id="synthetic"' not in page
+
+
+def test_every_reference_is_cited(page: str) -> None:
+    methods = page[page.index('id="methods"') : page.index("<h3>References")]
+    assert re.findall(r"\[(\d)\]", methods) == ["1", "2", "3"]
+    assert "values in tpm (other units converted)" in methods

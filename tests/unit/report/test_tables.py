@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkrnabert.evaluate.artefacts import Numbers
+from bulkrnabert.evaluate.artefacts import DroppedGenes, Numbers
 from bulkrnabert.logs import hide_credentials
 from bulkrnabert.report import tables, text
 
@@ -172,3 +172,35 @@ def test_how_numbers_are_written() -> None:
 def test_credentials_are_hidden() -> None:
     assert hide_credentials("--uri http://me:secret@host/x -resume") == "--uri http://…@host/x -resume"
     assert hide_credentials("https://host/path@2") == "https://host/path@2"
+
+
+def test_rules_over_sources() -> None:
+    dropped = [
+        DroppedGenes(rule="not_expression", source="a.tsv", n=1, examples=["stage"]),
+        DroppedGenes(rule="par_y", source="a.tsv", n=2, examples=["p", "q"]),
+        DroppedGenes(rule="par_y", source="b.tsv", n=5, examples=["q", "r", "s", "t", "u"]),
+    ]
+    assert tables.build_gene_rules(dropped) == [
+        tables.GeneRule("par_y", 5, 2, ["q", "r", "s"], are_genes=True),
+        tables.GeneRule("not_expression", 1, 1, ["stage"], are_genes=False),
+    ]
+
+
+def test_a_rule_is_told_as_the_reason() -> None:
+    assert text.name_of_rule("not_ffpe") == "FFPE sample"
+    assert text.name_of_rule("open_access") == "controlled access"
+    assert text.name_of_rule("a_new_rule") == "a new rule"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "words"),
+    [
+        (["OS", "OS"], "deaths"),
+        (["OS", "DFI"], "deaths; recurrences"),
+        (["DSS"], "deaths from the disease"),
+        (["OS", "relapse"], "events"),
+        ([], "events"),
+    ],
+)
+def test_events_are_named_by_endpoint(endpoints: list[str], words: str) -> None:
+    assert text.name_of_events(endpoints) == words
