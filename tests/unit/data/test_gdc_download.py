@@ -515,7 +515,7 @@ def test_a_total_that_changes_between_pages(study: SyntheticStudy) -> None:
 def test_nobody_answers(tmp_path: Path) -> None:
     with (
         GdcClient("http://127.0.0.1:9", n_retries=1, backoff_s=0.0) as client,
-        pytest.raises(PortalError, match=r"no answer after 2 tries.*check --api and the network"),
+        pytest.raises(PortalError, match=r"no answer after 2 tries.*check the portal's address.*and the network"),
     ):
         download(client, tmp_path / "raw", BOTH, "rnaseq")
     assert not (tmp_path / "raw").exists()
