@@ -1,7 +1,7 @@
 """Time and memory of the demo, and the time of an unchanged `-resume`, on real Nextflow.
 
-Memory is the largest sum of resident memory over Nextflow and everything it started, sampled twice a second; pages
-that processes share are counted once for each, so the figure is an upper bound.
+Memory is the largest sum over Nextflow and everything it started, sampled twice a second: proportional set sizes, in
+which a page that several processes share is divided among them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SAMPLE_EVERY_S = 0.5
 
 
 def tree_bytes(root: psutil.Process) -> int:
-    """Resident memory of a process and its descendants."""
+    """Memory of a process and its descendants, shared pages counted once."""
     total = 0
     for process in [root, *root.children(recursive=True)]:
         try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
+            total += process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total
 

@@ -175,17 +175,6 @@ def test_components_span_at_most_half_of_the_training_rows() -> None:
     assert principal_components(features, np.arange(20), 4, 0).shape[1] == 4
 
 
-def test_pca_baseline_is_sound_with_few_rows() -> None:
-    """Scores that span every training row leave the inner folds nothing to choose the strength by."""
-    rng = np.random.default_rng(0)
-    classes = np.arange(80) % 2
-    features = rng.normal(size=(80, 300)) + classes[:, None] * (np.arange(300) < 20) * 1.5
-    train, test = np.arange(0, 60), np.arange(60, 80)
-    components = principal_components(features, train, 256, 0)
-    probabilities = predict_logistic(components[train], classes[train], components[test], 2, 0)
-    assert (probabilities.argmax(axis=1) == classes[test]).mean() >= 0.9
-
-
 def test_linear_units_are_logged_others_are_not() -> None:
     values = np.array([[0.0, 1.0]], dtype=np.float32)
     np.testing.assert_allclose(expression_features(values, "tpm"), [[0.0, np.log(2)]])
