@@ -52,7 +52,8 @@ class Nextflow:
         self.folder = folder
 
     def __call__(self, *arguments: str, parser: str | None = None, timeout_s: int = 540) -> Finished:
-        environment = dict(os.environ, NXF_ANSI_LOG="false")
+        # Pulled pipelines go into the test's own folder: a user's ~/.nextflow is neither used nor littered.
+        environment = dict(os.environ, NXF_ANSI_LOG="false", NXF_ASSETS=str(self.folder / "assets"))
         environment.pop("TOWER_ACCESS_TOKEN", None)
         if parser is not None:
             environment["NXF_SYNTAX_PARSER"] = parser
