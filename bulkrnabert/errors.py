@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-EXIT_OK = 0
 EXIT_OWN_FAULT = 1
 EXIT_BAD_INPUT = 2
 EXIT_RUN_ME_AGAIN = 75

@@ -57,11 +57,11 @@ def command(
     import pandas as pd
 
     from bulkrnabert.data import splits as splitting
-    from bulkrnabert.data.tables import read_cohorts
+    from bulkrnabert.data.tables import read_samples
     from bulkrnabert.provenance import require_writable
 
     require_writable(out / keys.SPLITS_TSV)
-    samples = read_cohorts(cohorts).samples
+    samples = read_samples(cohorts)
     clinical = splitting.read_clinical(cohorts / keys.CLINICAL_TSV)
     splits = splitting.make_splits(samples, clinical, folds, repeats, seed, label_column)
     plan = splitting.plan_jobs(splits, clinical, label_column, min_events)

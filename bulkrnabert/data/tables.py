@@ -190,6 +190,44 @@ def read_cohorts(folder: Path) -> Cohorts:
         DataError: no table, or tables in different units.
         VocabularyError: a table was written for another gene list than `genes.tsv`.
     """
+    genes, headers = _read_checked_headers(folder)
+    n_samples = sum(pq.read_metadata(path).num_rows for path in headers)
+    values = np.empty((n_samples, len(genes)), dtype=np.float32)
+    frames: list[pd.DataFrame] = []
+    start = 0
+    for path in headers:
+        for batch in iter_cohort_batches(path):
+            values[start : start + len(batch.samples)] = batch.values
+            start += len(batch.samples)
+            frames.append(batch.samples)
+    samples = _sort_samples(frames)
+    order = samples.index.to_numpy()
+    if not np.array_equal(order, np.arange(n_samples)):
+        values = values[order]
+    access = {header.data_access for header in headers.values()}
+    strictest = next((name for name in ("controlled", "local", "open") if name in access), "local")
+    unit = next(iter(headers.values())).unit
+    return Cohorts(genes, samples.reset_index(drop=True), values, unit, strictest)
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    """The samples of every cohort of a folder, as `read_cohorts` gives them, without reading their expression.
+
+    Raises:
+        DataError, VocabularyError: as `read_cohorts`.
+    """
+    _genes, headers = _read_checked_headers(folder)
+    frames = [pq.read_table(path, columns=list(SAMPLE_COLUMNS)).to_pandas() for path in headers]
+    return _sort_samples(frames).reset_index(drop=True)
+
+
+def _sort_samples(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All samples by cohort and id; the index keeps the place that each had."""
+    return pd.concat(frames, ignore_index=True).sort_values([keys.COHORT, keys.SAMPLE_ID], kind="stable")
+
+
+def _read_checked_headers(folder: Path) -> tuple[GeneVocabulary, dict[Path, TableHeader]]:
+    """The folder's gene list and its tables' headers, which agree with it and with each other."""
     files = cohort_files(folder)
     genes = GeneVocabulary.from_tsv(folder / keys.GENES_TSV)
     headers = {path: read_header(path) for path in files.values()}
@@ -203,19 +241,4 @@ def read_cohorts(folder: Path) -> Cohorts:
     if len(units) > 1:
         listed = ", ".join(f"{path.name}: {header.unit}" for path, header in headers.items())
         raise DataError(f"{folder}: cohorts in different units ({listed}); preprocess them in one run")
-    n_samples = sum(pq.read_metadata(path).num_rows for path in headers)
-    values = np.empty((n_samples, len(genes)), dtype=np.float32)
-    frames: list[pd.DataFrame] = []
-    start = 0
-    for path in headers:
-        for batch in iter_cohort_batches(path):
-            values[start : start + len(batch.samples)] = batch.values
-            start += len(batch.samples)
-            frames.append(batch.samples)
-    samples = pd.concat(frames, ignore_index=True)
-    order = samples.sort_values([keys.COHORT, keys.SAMPLE_ID], kind="stable").index.to_numpy()
-    if not np.array_equal(order, np.arange(n_samples)):
-        samples, values = samples.loc[order].reset_index(drop=True), values[order]
-    access = {header.data_access for header in headers.values()}
-    strictest = next((name for name in ("controlled", "local", "open") if name in access), "local")
-    return Cohorts(genes, samples, values, units.pop(), strictest)
+    return genes, headers

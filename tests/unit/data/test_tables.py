@@ -19,6 +19,7 @@ from bulkrnabert.data.tables import (
     iter_cohort_batches,
     read_cohorts,
     read_header,
+    read_samples,
 )
 from bulkrnabert.errors import DataError, VocabularyError
 
@@ -69,6 +70,10 @@ def test_round_trip_sorted_by_cohort_and_sample(folder: Path) -> None:
     assert cohorts.genes == GENES
     assert cohorts.unit == "tpm"
     assert cohorts.data_access == "local"
+
+
+def test_samples_alone_are_those_of_the_whole(folder: Path) -> None:
+    pd.testing.assert_frame_equal(read_samples(folder), read_cohorts(folder).samples)
 
 
 def test_the_schema_is_the_contract(folder: Path) -> None:
