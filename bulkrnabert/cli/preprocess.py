@@ -89,7 +89,8 @@ def command(
     that is left out, and why) and summary.json. Logarithms are inverted; FPKM, and counts with --gene-lengths, become
     TPM; RSEM and z-scores stay as they are. The scale is stated by you and compared with the numbers, never guessed.
     """
-    from bulkrnabert.data.inputs import InputOptions, collect_sources
+    from bulkrnabert.data.cohort_source import InputOptions
+    from bulkrnabert.data.inputs import collect_sources
     from bulkrnabert.data.preprocess import plan_cohorts, refuse_foreign_folder, write_cohorts
     from bulkrnabert.data.samplesheet import make_row, read_samplesheet
     from bulkrnabert.provenance import require_writable

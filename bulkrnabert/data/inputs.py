@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,167 +19,35 @@ from bulkrnabert.data.clinical import (
     clinical_from_frame,
     empty_clinical,
     read_clinical_table,
-    sample_type_from_text,
 )
-from bulkrnabert.data.gdc_cases import read_gdc_cases
-from bulkrnabert.data.genes import GeneVocabulary, strip_version
+from bulkrnabert.data.cohort_source import (
+    LOCAL,
+    ROW,
+    ExpressionValues,
+    InputOptions,
+    Rejected,
+    Source,
+    StarValues,
+    TableValues,
+    drop_normals,
+)
+from bulkrnabert.data.gdc_raw import read_gdc_raw
+from bulkrnabert.data.genes import strip_version
 from bulkrnabert.data.samplesheet import COHORT_NAME_RULE, SheetRow, is_cohort_name
 from bulkrnabert.data.sources.delimited import read_cells
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression, star_sample_ids
-from bulkrnabert.data.sources.gdc_plan import file_path, read_plan
-from bulkrnabert.data.sources.star import StarGenes, StarReader, list_star_files, read_star_genes
+from bulkrnabert.data.sources.star import list_star_files, read_star_genes
 from bulkrnabert.data.tables import SAMPLE_COLUMNS
-from bulkrnabert.data.units import Unit, check_scale, stored_unit, to_stored
+from bulkrnabert.data.units import Unit, check_scale, stored_unit
 from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-GDC = "gdc"
-OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
-ROW = "row"
-ROWS_PER_PIECE = 64
-
-NORMAL_TISSUE = "normal_tissue"
 NO_COHORT = "no_cohort"
 COHORT_NOT_ASKED = "cohort_not_asked"
 EXACT_COPY = "exact_copy"
 ONE_PROFILE = "one_profile_a_patient"
 NO_LENGTH = "no_gene_length"
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A sample that is left out, and why; the columns of `rejected.tsv`."""
-
-    sample_id: str
-    patient_id: str
-    cohort: str
-    file: str
-    rule: str
-    reason: str
-
-
-class ExpressionValues(Protocol):
-    """Values of the samples of one source, in the stored unit and the order of a vocabulary."""
-
-    @property
-    def genes(self) -> GeneVocabulary:
-        """Genes of the source."""
-
-    @property
-    def dropped(self) -> tuple[tuple[str, str], ...]:
-        """Genes left out while reading, as (rule, name)."""
-
-    @property
-    def annotation(self) -> str:
-        """Where the gene ids come from, if the files say so."""
-
-    @property
-    def stored_unit(self) -> Unit:
-        """Unit of what `pieces` gives."""
-
-    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
-        """Values of these rows in their order, shape (some, n_vocabulary) a piece."""
-
-
-@dataclass(frozen=True)
-class StarValues:
-    """Values that stay in their STAR-Counts files until they are asked for."""
-
-    files: tuple[Path, ...]
-    first: StarGenes
-
-    @property
-    def genes(self) -> GeneVocabulary:
-        """Genes of the first file."""
-        return self.first.genes
-
-    @property
-    def dropped(self) -> tuple[tuple[str, str], ...]:
-        """Summary rows and `_PAR_Y` copies."""
-        return self.first.normalised.dropped
-
-    @property
-    def annotation(self) -> str:
-        """As the comment line says, `GENCODE v36`."""
-        return self.first.annotation
-
-    @property
-    def stored_unit(self) -> Unit:
-        """TPM, as the files have it."""
-        return Unit("tpm")
-
-    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
-        """Read the files of these rows."""
-        yield from StarReader(self.first, vocabulary).batches([self.files[row] for row in rows])
-
-
-@dataclass(frozen=True)
-class TableValues:
-    """Values of a table in memory, converted piece by piece."""
-
-    table: ExpressionTable
-    unit: Unit
-    gene_lengths: npt.NDArray[np.float64] | None
-    dropped: tuple[tuple[str, str], ...]
-    annotation: str = ""
-
-    @property
-    def genes(self) -> GeneVocabulary:
-        """Genes of the table."""
-        return self.table.genes
-
-    @property
-    def stored_unit(self) -> Unit:
-        """What the unit becomes."""
-        return stored_unit(self.unit, self.gene_lengths is not None)
-
-    def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
-        """Convert over all genes of the table, then align: TPM is a share of the whole."""
-        alignment = vocabulary.align(self.genes.gene_ids)
-        n_clipped = 0
-        for start in range(0, len(rows), ROWS_PER_PIECE):
-            part = self.table.values[list(rows[start : start + ROWS_PER_PIECE])]
-            stored = to_stored(part, self.unit, self.gene_lengths)
-            n_clipped += stored.n_clipped
-            yield alignment.apply(stored.values)
-        if n_clipped:
-            logger.info("%d values just below zero (as %s) were set to zero", n_clipped, self.unit.linear)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One raw folder or one table.
-
-    Attributes:
-        label: `gdc`, or the name of the file.
-        where: Its path, for messages.
-        values: The way to the values; `row` of `samples` counts its rows.
-        samples: The six sample columns and `row`, one row a sample that is kept.
-        rejected: Samples that are not.
-        clinical: Clinical data of the patients.
-        unit: What the numbers were said to be.
-        data_access: `open`, `controlled` or `local`.
-    """
-
-    label: str
-    where: Path
-    values: ExpressionValues
-    samples: pd.DataFrame
-    rejected: tuple[Rejected, ...]
-    clinical: Clinical
-    unit: Unit
-    data_access: str
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """How inputs are read: endpoint, cohort column, whether normal tissue is kept, a file of gene lengths."""
-
-    endpoint: str = "OS"
-    cohort_column: str = keys.COHORT
-    use_normals: bool = False
-    gene_lengths: Path | None = None
 
 
 def collect_sources(raw_folders: Sequence[Path], rows: Sequence[SheetRow], options: InputOptions) -> list[Source]:
@@ -196,7 +62,7 @@ def collect_sources(raw_folders: Sequence[Path], rows: Sequence[SheetRow], optio
         VocabularyError: gene ids are wrong.
     """
     lengths = _read_gene_lengths(options.gene_lengths) if options.gene_lengths else None
-    sources = [_read_raw(folder, options) for folder in raw_folders]
+    sources = [read_gdc_raw(folder, options) for folder in raw_folders]
     groups: defaultdict[tuple[Path, str, Unit, Path | None], list[SheetRow]] = defaultdict(list)
     for row in rows:
         groups[(row.path, row.format, row.unit, row.clinical)].append(row)
@@ -214,59 +80,6 @@ def _refuse_unused_cohort_column(own: Sequence[Source], cohort_column: str) -> N
     if own and cohort_column not in ("", keys.COHORT) and not any(source.clinical.has_cohorts for source in own):
         tables = sorted({source.clinical.source for source in own} - {""})
         raise DataError(f"--cohort-column {cohort_column!r} is in none of the clinical tables ({', '.join(tables)})")
-
-
-def _read_raw(folder: Path, options: InputOptions) -> Source:
-    plan_path = folder / keys.PLAN_JSON
-    plan = read_plan(folder)
-    files = plan.files
-    if plan.modality != keys.RNASEQ:
-        raise DataError(f"{plan_path}: modality {plan.modality!r}; this release preprocesses {keys.RNASEQ} only")
-    if not files:
-        raise DataError(f"{plan_path}: the plan lists no file; check --projects of the download")
-    wrong = sorted({file.project_id for file in files if not is_cohort_name(file.project_id)})
-    if wrong:
-        raise DataError(f"{plan_path}: project {wrong[0]!r}; a cohort is named with {COHORT_NAME_RULE}")
-    if options.endpoint != "OS":
-        raise DataError(
-            f"{folder}: the GDC's cases have overall survival only, not {options.endpoint}; use --endpoint OS"
-        )
-    paths = tuple(file_path(folder, file) for file in files)
-    absent = [path for path in paths if not path.is_file()]
-    if absent:
-        raise DataError(
-            f"{folder}: {len(absent)} of {len(paths)} planned files are not there, as {absent[0]}; resume it"
-        )
-    samples = pd.DataFrame(
-        [
-            {
-                keys.SAMPLE_ID: file.sample_id,
-                keys.PATIENT_ID: file.patient_id,
-                keys.COHORT: file.project_id,
-                keys.PROJECT_ID: file.project_id,
-                keys.SAMPLE_TYPE: sample_type_from_text(file.sample_type),
-                keys.SOURCE: GDC,
-                ROW: row,
-            }
-            for row, file in enumerate(files)
-        ]
-    )
-    rejected = [
-        Rejected(file.sample_id, file.patient_id, file.project_id, file.file_name, file.rule, file.reason)
-        for file in plan.rejected
-    ]
-    samples = _drop_normals(samples, rejected, options, lambda row: paths[row].name)
-    is_open = all(file.access == OPEN for file in files)
-    return Source(
-        GDC,
-        folder,
-        StarValues(paths, read_star_genes(paths[0])),
-        samples,
-        tuple(rejected),
-        read_gdc_cases(folder / keys.CASES_JSON),
-        Unit("tpm"),
-        OPEN if is_open else CONTROLLED,
-    )
 
 
 def _read_own(group: list[SheetRow], options: InputOptions, lengths: dict[str, float] | None) -> Source:
@@ -308,7 +121,7 @@ def _read_own(group: list[SheetRow], options: InputOptions, lengths: dict[str, f
         ],
         columns=[*SAMPLE_COLUMNS, ROW],
     )
-    samples = _drop_normals(samples, rejected, options, lambda _: row.path.name)
+    samples = drop_normals(samples, rejected, options, lambda _: row.path.name)
     logger.info("%s: %d samples kept, %d rejected", row.path, len(samples), len(rejected))
     return Source(row.path.name, row.path, values, samples, tuple(rejected), clinical, row.unit, LOCAL)
 
@@ -427,26 +240,6 @@ def _assign_cohorts(
             reason = f"no cohort in {clinical.source}"
             rejected.append(Rejected(name, info.patient_id, "", group[0].path.name, NO_COHORT, reason))
     return taken
-
-
-def _drop_normals(
-    samples: pd.DataFrame, rejected: list[Rejected], options: InputOptions, file_of: Callable[[int], str]
-) -> pd.DataFrame:
-    if options.use_normals:
-        return samples
-    normal = samples[keys.SAMPLE_TYPE] == keys.NORMAL
-    for sample in samples[normal].to_dict("records"):
-        rejected.append(
-            Rejected(
-                sample[keys.SAMPLE_ID],
-                sample[keys.PATIENT_ID],
-                sample[keys.COHORT],
-                file_of(sample[ROW]),
-                NORMAL_TISSUE,
-                "normal tissue, kept with --normals",
-            )
-        )
-    return samples[~normal].reset_index(drop=True)
 
 
 def _refuse_repeated_samples(sources: list[Source]) -> None:

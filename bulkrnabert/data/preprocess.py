@@ -15,8 +15,8 @@ import pandas as pd
 
 from bulkrnabert import keys, provenance
 from bulkrnabert.data.clinical import CONFLICTING_ROWS, NO_CLINICAL_ROW, PATIENT_COLUMNS
+from bulkrnabert.data.cohort_source import CONTROLLED, LOCAL, OPEN, ROW, Rejected, Source
 from bulkrnabert.data.genes import GeneVocabulary
-from bulkrnabert.data.inputs import CONTROLLED, LOCAL, OPEN, ROW, Rejected, Source
 from bulkrnabert.data.tables import CohortTableWriter, TableHeader, cohort_path
 from bulkrnabert.errors import DataError, VocabularyError
 

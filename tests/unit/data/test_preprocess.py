@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bulkrnabert.data.inputs import InputOptions, collect_sources
+from bulkrnabert.data.cohort_source import InputOptions
+from bulkrnabert.data.inputs import collect_sources
 from bulkrnabert.data.preprocess import plan_cohorts, write_cohorts
 from bulkrnabert.data.samplesheet import make_row
 from bulkrnabert.data.tables import read_cohorts
