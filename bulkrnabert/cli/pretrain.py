@@ -42,10 +42,10 @@ from bulkrnabert.errors import ConfigError
 )
 @click.option(
     "--zero-stage",
-    type=click.Choice(["0", "1", "2"]),
+    type=click.Choice(["0", "1", "2", "3"]),
     default="1",
     show_default=True,
-    help="What DeepSpeed shares out among the processes: 0 nothing, 1 Adam's moments, 2 gradients too.",
+    help="What DeepSpeed shares out among the processes: 0 nothing, 1 Adam's moments, 2 gradients too, 3 parameters too.",
 )
 @click.option(
     "--processes",

@@ -49,10 +49,15 @@ def build_model(name: str, config: FrozenConfig, generator: torch.Generator | No
     return kind.network(config, generator)
 
 
-def save_network(folder: Path, model: nn.Module) -> None:
+def save_network(folder: Path, model: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> None:
     """Write `config.json` and `model.safetensors`; each takes its name only when complete.
 
     Weights are stored as float32 on the CPU, whatever the model was trained in.
+
+    Args:
+        folder: Made if absent.
+        model: Its configuration is saved, and its state dict.
+        tensors: To save in place of the model's own state dict, where its parameters are shared out over processes.
     """
     from safetensors.torch import save_file
 
@@ -60,9 +65,10 @@ def save_network(folder: Path, model: nn.Module) -> None:
     assert name is not None, f"{type(model).__name__} is not registered"
     assert isinstance(model, BulkRNABert)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = model.state_dict() if tensors is None else tensors
+    whole = {key: value.detach().float().cpu().contiguous() for key, value in state.items()}
     with atomic_path(folder / WEIGHTS) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+        save_file(whole, partial, metadata={"format": "pt"})
     write_json(folder / CONFIG_JSON, {"model": name, "config": model.config.model_dump(mode="json")})
 
 

@@ -19,6 +19,7 @@ from bulkrnabert import keys
 from bulkrnabert.data.masking import Purpose, mask_tokens, n_masked, seeded_generator
 from bulkrnabert.errors import DataError
 from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.mixture import SampleOrder
 
 MIN_VALIDATION_SAMPLES = 8
 MAX_VALIDATION_SHARE = 0.2
@@ -55,6 +56,15 @@ class MicroBatch:
             targets=self.targets.to(device),
             gene_idx=None if self.gene_idx is None else self.gene_idx.to(device),
         )
+
+
+@dataclass(frozen=True)
+class ValidationBatch:
+    """A pass of the validation: its tensors, the genes that its columns are, and whether it counts."""
+
+    batch: MicroBatch
+    genes: NDArray[np.int64]
+    counts: bool
 
 
 def split_off_validation(samples: pd.DataFrame, fraction: float, seed: int) -> Parts:
@@ -97,49 +107,66 @@ class BatchSource:
     Args:
         token_ids: Shape (samples, genes), uint8; only the rows of `parts` are read. Not modified.
         parts: Rows to train and to validate on.
+        order: Which row stands at each place of the run.
         config: Settings of the run.
         n_bins: Bins the model predicts.
         seed: Seed of the run.
     """
 
-    def __init__(self, token_ids: NDArray[np.uint8], parts: Parts, config: TrainConfig, n_bins: int, seed: int) -> None:
+    def __init__(
+        self,
+        token_ids: NDArray[np.uint8],
+        parts: Parts,
+        order: SampleOrder,
+        config: TrainConfig,
+        n_bins: int,
+        seed: int,
+    ) -> None:
         self.parts = parts
+        self._order = order
         self._token_ids = token_ids
         self._config = config
         self._n_bins = n_bins
         self._seed = seed
         self.n_genes = token_ids.shape[1]
-        self.n_genes_per_step = min(config.genes_per_step or self.n_genes, self.n_genes)
-        self.n_masked = n_masked(self.n_genes_per_step, config.mask_fraction)
+        self._subset = min(config.genes_per_step or self.n_genes, self.n_genes)
+
+    def n_genes_at(self, step: int) -> int:
+        """Genes that a step sees."""
+        is_full = step >= self._config.steps - self._config.full_length_steps
+        return int(self.n_genes if is_full else self._subset)
+
+    def n_masked_at(self, step: int) -> int:
+        """Masked positions of a sample in a step."""
+        return n_masked(self.n_genes_at(step), self._config.mask_fraction)
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Rows of the global batch of a step: the training rows, shuffled anew in each epoch, cut one after another."""
-        fit_idx = self.parts.fit_idx
-        places = step * self._config.global_batch_size + np.arange(self._config.global_batch_size)
-        epochs, offsets = np.divmod(places, len(fit_idx))
-        rows = np.empty(len(places), dtype=np.int64)
-        for epoch in np.unique(epochs):
-            order = seeded_generator(self._seed, "order", int(epoch)).permutation(len(fit_idx))
-            of_epoch = epochs == epoch
-            rows[of_epoch] = fit_idx[order[offsets[of_epoch]]]
-        return rows
+        """Rows of the global batch of a step."""
+        size = self._config.global_batch_size
+        return self._order.rows(step * size + np.arange(size))
 
     def micro_batch(self, step: int, start: int, size: int) -> MicroBatch:
         """Samples `start` to `start + size` of the global batch of a step; all of a step see the same genes."""
+        genes = self._genes("genes", step, self.n_genes_at(step))
         places = range(start, start + size)
-        return self._mask(self.rows(step)[start : start + size], "genes", step, "mask", [(step, row) for row in places])
+        return self._mask(self.rows(step)[start : start + size], genes, "mask", [(step, row) for row in places])
 
-    def validation_batches(self, rank: int, world_size: int) -> Iterator[tuple[MicroBatch, NDArray[np.int64]]]:
-        """This process's share of the validation part, with the genes of each: the same masks at every call.
+    def validation_batches(self, rank: int, world_size: int) -> Iterator[ValidationBatch]:
+        """This process's share of the validation part: the same masks at every call.
 
-        Each batch has a gene subset of its own, so that together they cover more of the genes.
+        Each batch has a gene subset of its own, so that together they cover more of the genes. Every process gets
+        equally many, because under ZeRO 3 all run a pass together; the last ones may repeat a batch, which does not
+        count.
         """
-        for number, start in enumerate(range(0, len(self.parts.validation_idx), VALIDATION_BATCH_SIZE)):
-            if number % world_size == rank:
-                rows = self.parts.validation_idx[start : start + VALIDATION_BATCH_SIZE]
-                positions: list[tuple[int, ...]] = [(int(row),) for row in rows]
-                batch = self._mask(rows, "validation_genes", number, "validation_mask", positions)
-                yield batch, self._genes("validation_genes", number)
+        n_batches = math.ceil(len(self.parts.validation_idx) / VALIDATION_BATCH_SIZE)
+        for turn in range(math.ceil(n_batches / world_size)):
+            number = turn * world_size + rank
+            counts = number < n_batches
+            number = min(number, n_batches - 1)
+            rows = self.parts.validation_idx[number * VALIDATION_BATCH_SIZE : (number + 1) * VALIDATION_BATCH_SIZE]
+            positions: list[tuple[int, ...]] = [(int(row),) for row in rows]
+            genes = self._genes("validation_genes", number, self._subset)
+            yield ValidationBatch(self._mask(rows, genes, "validation_mask", positions), genes, counts)
 
     def most_frequent_bins(self) -> NDArray[np.int64]:
         """The bin that each gene has most often in the rows trained on, shape (genes,): the baseline to beat."""
@@ -151,21 +178,19 @@ class BatchSource:
             counts += np.bincount((tokens + offsets).ravel(), minlength=len(counts))
         return np.asarray(counts.reshape(self.n_genes, n_ids)[:, : self._n_bins].argmax(axis=1), dtype=np.int64)
 
-    def _genes(self, purpose: Purpose, position: int) -> NDArray[np.int64]:
-        if self.n_genes_per_step == self.n_genes:
+    def _genes(self, purpose: Purpose, position: int, n_wanted: int) -> NDArray[np.int64]:
+        if n_wanted == self.n_genes:
             return np.arange(self.n_genes)
         generator = seeded_generator(self._seed, purpose, position)
-        return np.sort(generator.choice(self.n_genes, size=self.n_genes_per_step, replace=False, shuffle=False))
+        return np.sort(generator.choice(self.n_genes, size=n_wanted, replace=False, shuffle=False))
 
     def _mask(
         self,
         rows: NDArray[np.int64],
-        gene_purpose: Purpose,
-        gene_position: int,
+        gene_idx: NDArray[np.int64],
         mask_purpose: Purpose,
         mask_positions: list[tuple[int, ...]],
     ) -> MicroBatch:
-        gene_idx = self._genes(gene_purpose, gene_position)
         masked = mask_tokens(
             self._token_ids[np.ix_(rows, gene_idx)],
             [seeded_generator(self._seed, mask_purpose, *position) for position in mask_positions],
@@ -176,5 +201,5 @@ class BatchSource:
             inputs=torch.from_numpy(masked.inputs).long(),
             masked_idx=torch.from_numpy(masked.masked_idx),
             targets=torch.from_numpy(masked.targets),
-            gene_idx=None if self.n_genes_per_step == self.n_genes else torch.from_numpy(gene_idx),
+            gene_idx=None if len(gene_idx) == self.n_genes else torch.from_numpy(gene_idx),
         )

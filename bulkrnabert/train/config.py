@@ -21,6 +21,10 @@ class TrainConfig(FrozenConfig):
         micro_batch_size: Samples that go through the model at once on one process; bounds the memory, and changes the
             result by float noise only.
         genes_per_step: Genes of the random subset that every sample of a step shares; null takes all genes.
+        full_length_steps: Steps at the end of the run that see all genes, after a run on subsets: attention over few
+            genes is cheap, but the model is used on all of them.
+        cohort_weights: Mixture of sources: weight of each group of cohorts by a name or pattern, as
+            `{"TCGA-*": 2, "GTEX*": 1}`; null lets every sample count the same.
         learning_rate: Peak of the schedule, reached at the end of the warm-up.
         min_lr_ratio: Learning rate at the last step, as a share of the peak.
         warmup_fraction: Share of the steps in which the learning rate rises from 0.
@@ -41,6 +45,8 @@ class TrainConfig(FrozenConfig):
     global_batch_size: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
     genes_per_step: int | None = Field(default=None, gt=0)
+    full_length_steps: int = Field(default=0, ge=0)
+    cohort_weights: dict[str, float] | None = Field(default=None, min_length=1)
     learning_rate: float = Field(gt=0)
     min_lr_ratio: float = Field(default=0.1, ge=0, le=1)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
@@ -67,6 +73,8 @@ class TrainConfig(FrozenConfig):
                 f"checkpoint_every {self.checkpoint_every} is not a multiple of validate_every {self.validate_every}, "
                 "so that a checkpoint would have no validation loss of its own"
             )
+        if self.full_length_steps > self.steps:
+            raise ValueError(f"full_length_steps {self.full_length_steps} is more than steps {self.steps}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas} are not in [0, 1)")
         return self

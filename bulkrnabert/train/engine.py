@@ -23,7 +23,8 @@ class Engine(Protocol):
         rank: This process, from 0.
         world_size: Number of processes.
         device: Where batches go.
-        objective: The model; holds all parameters on every process.
+        objective: The model. It can be run on every process; its parameters may be shared out (ZeRO 3), so read them
+            through `weights`.
     """
 
     name: str
@@ -42,6 +43,10 @@ class Engine(Protocol):
 
     def sum_over_processes(self, values: list[float]) -> list[float]:
         """Element-wise sum over all processes (collective)."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's whole parameters and buffers by name, as its `state_dict` (collective)."""
         ...
 
     def moments(self) -> dict[str, Tensor]:
@@ -133,6 +138,10 @@ class TorchEngine:
     def sum_over_processes(self, values: list[float]) -> list[float]:
         """As `Engine.sum_over_processes`."""
         return values
+
+    def weights(self) -> dict[str, Tensor]:
+        """As `Engine.weights`."""
+        return {name: value.detach() for name, value in self.objective.network.state_dict().items()}
 
     def moments(self) -> dict[str, Tensor]:
         """As `Engine.moments`."""

@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: ZeRO stages 0 to 2, one process a GPU, or several on a CPU, started by `torchrun`.
+"""The DeepSpeed engine: ZeRO stages 0 to 3, one process a GPU, or several on a CPU, started by `torchrun`.
 
 States are read and written whole through DeepSpeed's per-parameter access, not through its own checkpoint files: so a
 state holds no pickle, and one written by either engine on any number of processes continues on the other.
@@ -27,7 +27,10 @@ from bulkrnabert.train.engine import (
 )
 from bulkrnabert.train.losses import MaskedLanguageModel, MaskedPrediction
 
-ZeroStage = Literal[0, 1, 2]
+ZeroStage = Literal[0, 1, 2, 3]
+
+# Stage 3: every tensor is shared out, however small, so that what is saved and what runs is the same at any size.
+_SHARED_PARAMETERS = {"stage3_param_persistence_threshold": 0}
 
 
 def require_deepspeed() -> None:
@@ -60,7 +63,8 @@ class DeepSpeedEngine:
         objective: The model with its objective, equal on all processes; moved to `device`.
         config: Settings of the run.
         device: This process's device.
-        zero_stage: 0: plain data parallel; 1: Adam's moments are shared out; 2: gradients as well.
+        zero_stage: 0: plain data parallel; 1: Adam's moments are shared out; 2: gradients as well; 3: parameters
+            as well.
     """
 
     name = "deepspeed"
@@ -93,6 +97,7 @@ class DeepSpeedEngine:
                     "stage": zero_stage,
                     "reduce_bucket_size": n_parameters,
                     "allgather_bucket_size": n_parameters,
+                    **(_SHARED_PARAMETERS if zero_stage == 3 else {}),
                 },
                 "zero_allow_untested_optimizer": True,
                 "steps_per_print": 1_000_000_000,
@@ -126,6 +131,16 @@ class DeepSpeedEngine:
         torch.distributed.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
+    def weights(self) -> dict[str, Tensor]:
+        """As `Engine.weights`."""
+        network = self.objective.network
+        if self._zero_stage < 3:
+            return {name: value.detach() for name, value in network.state_dict().items()}
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters(list(network.parameters())):
+            return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
     def moments(self) -> dict[str, Tensor]:
         """As `Engine.moments`."""
         if self._zero_stage == 0:
@@ -143,28 +158,51 @@ class DeepSpeedEngine:
         if self._zero_stage == 0:
             load_parameter_moments(self._optimizer, self.objective, moments, n_steps)
             return
-        from deepspeed.utils import safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
         for state in self._optimizer.state.values():
             state["step"].fill_(float(n_steps))
         for name, parameter in self.objective.named_parameters():
             for moment in MOMENTS:
-                safe_set_full_optimizer_state(parameter, moments[f"{moment}/{name}"].to(self.device), moment)
+                whole = moments[f"{moment}/{name}"].to(self.device)
+                if self._zero_stage == 3:
+                    safe_set_local_optimizer_state(parameter, self._own_share(whole), moment)
+                else:
+                    safe_set_full_optimizer_state(parameter, whole, moment)
 
     def close(self) -> None:
         """As `Engine.close`; without it gloo's threads now and then abort a process that is done."""
         torch.distributed.destroy_process_group()
 
+    def _own_share(self, whole: Tensor) -> Tensor:
+        """This process's part of a tensor as stage 3 cuts it: equal parts, the last filled up with zeros.
+
+        DeepSpeed's own cut of a whole tensor fails where the parts do not divide it.
+        """
+        size = -(-whole.numel() // self.world_size)
+        filled = whole.new_zeros(size * self.world_size)
+        filled[: whole.numel()] = whole.flatten()
+        return filled[self.rank * size : (self.rank + 1) * size]
+
     def _prepare_moments(self) -> None:
         """Make Adam's moments now, not in the first step, and link them to the parameters.
 
         DeepSpeed links after the first step of the first parameter group, when the moments of the second do not exist
-        yet, so that it would not find them again.
+        yet, so that it would not find them again. Stage 3 has no links, and swaps its flat shares in only for a step.
         """
+        if self._zero_stage == 3:
+            for partition in self._engine.optimizer.fp32_partitioned_groups_flat:
+                self._optimizer.state[partition] = _no_moments(partition)
+            return
         for group in self._optimizer.param_groups:
             for partition in group["params"]:  # this process's flat share of the parameters
-                self._optimizer.state[partition] = {
-                    "step": torch.zeros((), device=partition.device),
-                    **{moment: torch.zeros_like(partition) for moment in MOMENTS},
-                }
+                self._optimizer.state[partition] = _no_moments(partition)
         self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def _no_moments(partition: Tensor) -> dict[str, Tensor]:
+    """Adam's state before the first step."""
+    return {
+        "step": torch.zeros((), device=partition.device),
+        **{moment: torch.zeros_like(partition) for moment in MOMENTS},
+    }

@@ -121,6 +121,8 @@ class Trainer:
         self._stop = stop
         self._most_frequent_bins = source.most_frequent_bins()
         self._train_s = 0.0
+        self._n_tokens = 0
+        self._flops = 0
 
     def run(self, start_step: int) -> TrainingResult:
         """Train from a step to the last one.
@@ -156,14 +158,17 @@ class Trainer:
         loss_sum = n_correct = n_targets = n_baseline = n_correlated = n_samples = correlation_sum = 0.0
         objective.eval()
         with torch.no_grad():
-            for batch, genes in self._source.validation_batches(engine.rank, engine.world_size):
+            for item in self._source.validation_batches(engine.rank, engine.world_size):
+                batch = item.batch
                 prediction = run_objective(objective, batch, engine.device)
+                if not item.counts:
+                    continue
                 targets = batch.targets.numpy()
                 predicted = prediction.predicted.cpu().numpy()
                 loss_sum += float(prediction.loss) * targets.size
                 n_correct += float(prediction.n_correct)
                 n_targets += float(prediction.n_targets)
-                n_baseline += float((self._most_frequent_bins[genes[batch.masked_idx.numpy()]] == targets).sum())
+                n_baseline += float((self._most_frequent_bins[item.genes[batch.masked_idx.numpy()]] == targets).sum())
                 n_samples += len(targets)
                 for true_row, predicted_row in zip(targets, predicted, strict=True):
                     has_target = true_row != IGNORED
@@ -190,8 +195,11 @@ class Trainer:
         rate = learning_rate(step, self._config)
         outcome = self._step(step, rate)
         elapsed = time.perf_counter() - started
+        n_samples, n_genes = self._config.global_batch_size, self._source.n_genes_at(step)
         self._train_s += elapsed
-        tokens_per_s = self._config.global_batch_size * self._source.n_genes_per_step / elapsed
+        self._n_tokens += n_samples * n_genes
+        self._flops += n_samples * flops_per_sample(self._model_config, n_genes, self._source.n_masked_at(step))
+        tokens_per_s = n_samples * n_genes / elapsed
         self._records.write(
             {
                 "kind": "train",
@@ -265,9 +273,8 @@ class Trainer:
             )
 
     def _save(self, step: int, validation: Validation | None) -> None:
-        moments = self._engine.moments()
+        weights, moments = self._engine.weights(), self._engine.moments()
         if self._engine.rank == 0:
-            weights = {name: value.detach() for name, value in self._engine.objective.network.state_dict().items()}
             self._states.save(
                 TrainingState(
                     step=step,
@@ -281,14 +288,12 @@ class Trainer:
         self._engine.sum_over_processes([0.0])  # no process runs ahead of the writing one
 
     def _speed(self, n_steps: int) -> Speed:
-        source, seconds = self._source, self._train_s
-        n_samples = n_steps * self._config.global_batch_size
-        flops = n_samples * flops_per_sample(self._model_config, source.n_genes_per_step, source.n_masked)
+        seconds = self._train_s
         return Speed(
             n_steps=n_steps,
             train_s=round(seconds, 3),
-            tokens_per_s=round(n_samples * source.n_genes_per_step / seconds, 1) if seconds else None,
-            flops_per_s=round(flops / seconds) if seconds else None,
+            tokens_per_s=round(self._n_tokens / seconds, 1) if seconds else None,
+            flops_per_s=round(self._flops / seconds) if seconds else None,
             peak_memory_bytes=peak_memory_bytes(self._engine.device),
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
@@ -35,6 +36,7 @@ from bulkrnabert.train.engine import Engine, TorchEngine
 from bulkrnabert.train.engine_deepspeed import DeepSpeedEngine, ZeroStage
 from bulkrnabert.train.loop import Trainer, TrainingResult, describe_engine
 from bulkrnabert.train.losses import MaskedLanguageModel
+from bulkrnabert.train.mixture import SampleOrder, mix_cohorts
 from bulkrnabert.train.model_card import TrainingData, model_card
 from bulkrnabert.train.records import NoRecords, RecordWriter
 from bulkrnabert.train.stopping import StopWatch
@@ -85,6 +87,7 @@ class RunPlan:
     settings: RunSettings
     tokens: Tokens
     parts: Parts
+    order: SampleOrder
     model: BulkRNABertConfig
     train: TrainConfig
     use_bf16: bool
@@ -108,6 +111,8 @@ def plan_run(settings: RunSettings) -> RunPlan:
     model = _model_config(settings, tokens)
     _check_token_ids(tokens, model.n_bins)
     parts = split_off_validation(tokens.samples, train.validation_fraction, settings.seed)
+    n_places = train.steps * train.global_batch_size
+    order = mix_cohorts(tokens.samples, parts.fit_idx, train.cohort_weights, n_places, settings.seed)
     use_bf16 = train.precision == "bf16" or (train.precision == "auto" and settings.device == "cuda")
     identity = {
         "model": model.model_dump(mode="json"),
@@ -119,7 +124,7 @@ def plan_run(settings: RunSettings) -> RunPlan:
     states = StateFolder(settings.state_folder, identity, train.keep_best)
     states.check()
     _make_folder(settings.state_folder)
-    return RunPlan(settings, tokens, parts, model, train, use_bf16, states)
+    return RunPlan(settings, tokens, parts, order, model, train, use_bf16, states)
 
 
 def run_plan(plan: RunPlan, stop: StopWatch) -> None:
@@ -175,16 +180,18 @@ def _train_on(
     if state is not None:
         engine.load_moments(state.moments, state.step)
         start_step = state.step
-    source = BatchSource(plan.tokens.token_ids, plan.parts, plan.train, plan.model.n_bins, plan.settings.seed)
+    source = BatchSource(
+        plan.tokens.token_ids, plan.parts, plan.order, plan.train, plan.model.n_bins, plan.settings.seed
+    )
     if engine.rank == 0:
         _log_start(plan, source, engine, state)
     trainer = Trainer(engine, source, plan.train, plan.model, plan.settings.seed, plan.states, records, stop)
     result = trainer.run(start_step)
+    weights = engine.weights()
     if engine.rank == 0:
-        n_parameters = sum(parameter.numel() for parameter in network.parameters())
-        summary = _summary(plan, engine, result, n_parameters)
+        summary = _summary(plan, engine, result, sum(weights[name].numel() for name, _ in network.named_parameters()))
         records.write(summary)
-        _write_checkpoint(plan, network, result, summary)
+        _write_checkpoint(plan, network, weights, result, summary)
     engine.sum_over_processes([0.0])  # the others wait for the one that writes
 
 
@@ -258,7 +265,7 @@ def _log_start(plan: RunPlan, source: BatchSource, engine: Engine, state: Traini
         len(plan.parts.fit_idx),
         len(plan.parts.validation_idx),
         int((~plan.tokens.is_training).sum()),
-        source.n_genes_per_step,
+        source.n_genes_at(0),
         source.n_genes,
         describe_engine(engine),
         "bf16" if plan.use_bf16 else "fp32",
@@ -334,14 +341,16 @@ def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> d
     }
 
 
-def _write_checkpoint(plan: RunPlan, network: BulkRNABert, result: TrainingResult, summary: dict[str, Any]) -> None:
+def _write_checkpoint(
+    plan: RunPlan, network: BulkRNABert, weights: dict[str, Tensor], result: TrainingResult, summary: dict[str, Any]
+) -> None:
     settings = plan.settings
     data = _training_data(plan)
     card = model_card(
         plan.model, plan.train, data, result.validation, summary["n_parameters"], settings.seed, package_version()
     )
     with atomic_path(settings.out) as partial:
-        save_network(partial, network)
+        save_network(partial, network, weights)
         shutil.copyfile(settings.tokens / keys.TOKENIZER_JSON, partial / keys.TOKENIZER_JSON)
         shutil.copyfile(settings.tokens / keys.GENES_TXT, partial / keys.GENES_TXT)
         shutil.copyfile(plan.states.records_path, partial / keys.RECORDS_JSONL)

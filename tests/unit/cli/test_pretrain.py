@@ -37,14 +37,16 @@ TRAIN = {
     "validate_every": 4,
     "checkpoint_every": 8,
 }
-TIMEOUT_S = 300
+TIMEOUT_S = 100
 TORCH = ("--engine", "torch")
 DEEPSPEED_1 = ("--engine", "deepspeed", "--zero-stage", "1")
 DEEPSPEED_2 = ("--engine", "deepspeed", "--zero-stage", "2", "--processes", "2")
+DEEPSPEED_3 = ("--engine", "deepspeed", "--zero-stage", "3", "--processes", "2")
 ENGINES = [
     pytest.param(TORCH, id="torch"),
     pytest.param(DEEPSPEED_1, id="deepspeed", marks=pytest.mark.slow),
     pytest.param(DEEPSPEED_2, id="deepspeed-2", marks=pytest.mark.slow),
+    pytest.param(DEEPSPEED_3, id="deepspeed-3", marks=pytest.mark.slow),
 ]
 
 
@@ -180,6 +182,8 @@ def test_the_checkpoint_loads(undisturbed: Callable[..., Path]) -> None:
         pytest.param(DEEPSPEED_1, "train.yaml", id="deepspeed", marks=pytest.mark.slow),
         pytest.param((*DEEPSPEED_1, "--processes", "2"), "train.yaml", id="ZeRO 1 on 2", marks=pytest.mark.slow),
         pytest.param(DEEPSPEED_2, "train.yaml", id="ZeRO 2 on 2", marks=pytest.mark.slow),
+        pytest.param(DEEPSPEED_3, "train.yaml", id="ZeRO 3 on 2", marks=pytest.mark.slow),
+        pytest.param((*DEEPSPEED_3[:4], "--processes", "1"), "train.yaml", id="ZeRO 3 on 1", marks=pytest.mark.slow),
     ],
 )
 def test_every_way_to_run_gives_the_same_curve(

@@ -10,18 +10,24 @@ import torch
 from bulkrnabert import keys
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import DataError
-from bulkrnabert.train.batches import BatchSource, split_off_validation
+from bulkrnabert.train.batches import BatchSource, Parts, split_off_validation
 from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.mixture import mix_cohorts
 
 
 def frame(patients: list[str], parts: list[str]) -> pd.DataFrame:
     return pd.DataFrame({keys.PATIENT_ID: patients, keys.PART: parts})
 
 
+def batch_source(token_ids: np.ndarray, samples: pd.DataFrame, parts: Parts, config: TrainConfig) -> BatchSource:
+    order = mix_cohorts(samples, parts.fit_idx, config.cohort_weights, config.steps * config.global_batch_size * 20, 0)
+    return BatchSource(token_ids, parts, order, config, n_bins=64, seed=0)
+
+
 @pytest.fixture
 def source(tokens: Tokens, train_config: TrainConfig) -> BatchSource:
     parts = split_off_validation(tokens.samples, train_config.validation_fraction, seed=0)
-    return BatchSource(tokens.token_ids, parts, train_config, n_bins=64, seed=0)
+    return batch_source(tokens.token_ids, tokens.samples, parts, train_config)
 
 
 def test_validation_patients_are_set_aside_whole() -> None:
@@ -90,23 +96,34 @@ def test_columns_are_the_genes_they_say(source: BatchSource, tokens: Tokens) -> 
 
 def test_all_genes_when_the_subset_is_larger(tokens: Tokens, train_config: TrainConfig) -> None:
     parts = split_off_validation(tokens.samples, 0.05, seed=0)
-    source = BatchSource(tokens.token_ids, parts, train_config.model_copy(update={"genes_per_step": 500}), 64, 0)
+    config = train_config.model_copy(update={"genes_per_step": 500})
+    source = batch_source(tokens.token_ids, tokens.samples, parts, config)
     batch = source.micro_batch(0, 0, 2)
     assert batch.gene_idx is None
     assert batch.inputs.shape == (2, 30)
 
 
 def test_validation_is_the_same_however_it_is_shared_out(source: BatchSource) -> None:
-    alone = [batch.inputs for batch, _ in source.validation_batches(0, 1)]
-    again = [batch.inputs for batch, _ in source.validation_batches(0, 1)]
-    shared = [batch.inputs for rank in (0, 1) for batch, _ in source.validation_batches(rank, 2)]
+    alone = [item.batch.inputs for item in source.validation_batches(0, 1)]
+    again = [item.batch.inputs for item in source.validation_batches(0, 1)]
+    passes = [list(source.validation_batches(rank, 4)) for rank in range(4)]
+    assert len({len(of_process) for of_process in passes}) == 1  # ZeRO 3 runs them together
+    shared = [item.batch.inputs for of_process in passes for item in of_process if item.counts]
     assert all(torch.equal(one, other) for one, other in zip(alone, again, strict=True))
     assert sum(len(part) for part in shared) == sum(len(part) for part in alone) == len(source.parts.validation_idx)
 
 
 def test_most_frequent_bins_by_hand(train_config: TrainConfig) -> None:
     token_ids = np.array([[1, 65], [1, 65], [2, 3], [2, 0], [2, 0], [9, 9]], dtype=np.uint8)
-    parts = split_off_validation(frame([f"P{row}" for row in range(6)], [keys.TRAIN] * 6), 0.05, seed=0)
-    parts = type(parts)(fit_idx=np.arange(5), validation_idx=np.array([5]))
-    source = BatchSource(token_ids, parts, train_config, n_bins=64, seed=0)
+    samples = frame([f"P{row}" for row in range(6)], [keys.TRAIN] * 6)
+    parts = Parts(fit_idx=np.arange(5), validation_idx=np.array([5]))
+    source = batch_source(token_ids, samples, parts, train_config)
     assert list(source.most_frequent_bins()) == [2, 0]  # a missing value (65) is no bin
+
+
+def test_the_last_steps_see_all_genes(tokens: Tokens, train_config: TrainConfig) -> None:
+    parts = split_off_validation(tokens.samples, 0.05, seed=0)
+    config = train_config.model_copy(update={"full_length_steps": 2})
+    source = batch_source(tokens.token_ids, tokens.samples, parts, config)
+    assert [source.micro_batch(step, 0, 2).inputs.shape[1] for step in range(8)] == [20] * 6 + [30] * 2
+    assert source.micro_batch(6, 0, 2).masked_idx.shape[1] == source.n_masked_at(6) > source.n_masked_at(5)

@@ -20,6 +20,7 @@ from bulkrnabert.train.config import TrainConfig
 from bulkrnabert.train.engine import TorchEngine, build_optimizer
 from bulkrnabert.train.loop import Trainer, TrainingResult, flops_per_sample
 from bulkrnabert.train.losses import MaskedLanguageModel
+from bulkrnabert.train.mixture import mix_cohorts
 from bulkrnabert.train.records import RecordWriter
 from bulkrnabert.train.stopping import StopWatch
 
@@ -55,7 +56,9 @@ def run(tokens: Tokens, train_config: TrainConfig, tmp_path: Path) -> Run:
         engine = TorchEngine(MaskedLanguageModel(network), config, torch.device("cpu"))
         if state is not None:
             engine.load_moments(state.moments, state.step)
-        source = BatchSource(tokens.token_ids, split_off_validation(tokens.samples, 0.05, 0), config, 64, seed=0)
+        parts = split_off_validation(tokens.samples, 0.05, 0)
+        order = mix_cohorts(tokens.samples, parts.fit_idx, None, config.steps * config.global_batch_size, seed=0)
+        source = BatchSource(tokens.token_ids, parts, order, config, 64, seed=0)
         with RecordWriter(states.records_path, state.records_bytes if state else 0) as records:
             trainer = Trainer(engine, source, config, model, 0, states, records, stop or StopWatch(None, time.time()))
             result = trainer.run(state.step if state else 0)
