@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -192,6 +193,45 @@ def test_every_way_to_run_gives_the_same_curve(
     reference, found = losses(undisturbed(*TORCH)), losses(undisturbed(*options, train=train))
     assert [record[:2] for record in found] == [record[:2] for record in reference]
     assert [record[2] for record in found] == pytest.approx([record[2] for record in reference], abs=5e-6)
+
+
+@pytest.mark.slow
+def test_two_nodes_that_meet_over_the_network_give_the_same_curve(
+    inputs: Path, undisturbed: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As `srun torchrun` starts them: an agent a node, rendezvous by c10d, one folder that both see."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "out"
+    agent = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "1",
+        "--rdzv-id",
+        "two",
+    ]
+    agent += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "-m", "bulkrnabert.cli", "pretrain"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    nodes = [
+        subprocess.Popen(
+            [*agent, *arguments(inputs, out, "--engine", "deepspeed", "--zero-stage", "1")],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        for _ in range(2)
+    ]
+    messages = "".join(finish(node) for node in nodes)
+    assert "deepspeed, 2 x cpu" in messages
+    expected = [record[2] for record in losses(undisturbed(*TORCH))]
+    assert [record[2] for record in losses(out)] == pytest.approx(expected, abs=5e-6)
 
 
 @pytest.mark.parametrize("options", ENGINES)
