@@ -1,0 +1,123 @@
+"""An encoder with its adapter, a pooling, and one head a task.
+
+Shape letters: B batch, G genes, D model, E embedding, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bulkrnabert.config import FrozenConfig
+from bulkrnabert.errors import ConfigError
+from bulkrnabert.models.adapters import AdapterConfig, add_adapter
+from bulkrnabert.models.bulkrnabert import BulkRNABert
+from bulkrnabert.models.heads import HeadConfig, MLPHead
+from bulkrnabert.models.pooling import AttentionPooling
+
+FinetunePooling = Literal["mean", "max", "marker", "attention"]
+
+
+class FinetunedConfig(FrozenConfig):
+    """What stands on an encoder.
+
+    Attributes:
+        adapter: What of the encoder is trained.
+        pooling: Over genes: `mean` (published), `max`, `marker` (docs/decisions/0009) or `attention`, learned.
+        layer: Layer whose output is pooled, from 1; None: the last.
+        heads: Sizes of each task's head, by the task's name.
+    """
+
+    adapter: AdapterConfig
+    pooling: FinetunePooling
+    layer: int | None = Field(default=None, ge=1)
+    heads: dict[str, HeadConfig] = Field(min_length=1)
+
+
+class FinetunedNetwork(nn.Module):
+    """Token ids to one output a task.
+
+    The pooled embedding is centred and scaled by what the training samples gave before fine-tuning, so that heads see
+    features of one size.
+
+    Args:
+        encoder: Its weights are kept; the adapter is put in place. Modified.
+        config: What stands on it; the heads' `n_inputs` must be `embedding_width(encoder, pooling)`.
+    """
+
+    def __init__(self, encoder: BulkRNABert, config: FinetunedConfig) -> None:
+        super().__init__()
+        width = embedding_width(encoder, config.pooling)
+        for name, head in config.heads.items():
+            if head.n_inputs != width:
+                raise ConfigError(f"head {name}: n_inputs {head.n_inputs}, but the pooled embedding has {width} values")
+        self.config = config
+        self.encoder = encoder
+        add_adapter(encoder, config.adapter)
+        self.attention_pooling = AttentionPooling(encoder.config.embed_dim) if config.pooling == "attention" else None
+        self.heads = nn.ModuleDict({name: MLPHead(head) for name, head in config.heads.items()})
+        self.register_buffer("embedding_mean", torch.zeros(width))
+        self.register_buffer("embedding_scale", torch.ones(width))
+
+    def pooled(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
+        """Pooled embedding as it comes, shape (B, E), float32."""
+        if self.attention_pooling is not None:
+            hidden_BGD = self.encoder.encode(token_ids, gene_idx, layer=self.config.layer).float()
+            return self.attention_pooling(hidden_BGD)  # type: ignore[no-any-return]
+        assert self.config.pooling != "attention"
+        return self.encoder.sample_embedding(token_ids, self.config.layer, self.config.pooling, gene_idx)
+
+    def standardised(self, pooled_BE: Tensor) -> Tensor:
+        """Centred and scaled embedding, shape (B, E)."""
+        return (pooled_BE - self.get_buffer("embedding_mean")) / self.get_buffer("embedding_scale")
+
+    def set_standardisation(self, pooled_BE: Tensor) -> None:
+        """Take mean and deviation from the training samples' pooled embeddings; a constant value becomes 0."""
+        deviation_E = pooled_BE.std(dim=0, correction=0)
+        self.get_buffer("embedding_mean").copy_(pooled_BE.mean(dim=0))
+        self.get_buffer("embedding_scale").copy_(
+            torch.where(deviation_E > 0, deviation_E, torch.ones_like(deviation_E))
+        )
+
+    def outputs(self, pooled_BE: Tensor) -> dict[str, Tensor]:
+        """Each task's output from pooled embeddings, shape (B, O) each: logits of classes, or a log hazard."""
+        ready_BE = self.standardised(pooled_BE)
+        return {name: head(ready_BE) for name, head in self.heads.items()}
+
+    def forward(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> dict[str, Tensor]:
+        """Each task's output, shape (B, O) each."""
+        return self.outputs(self.pooled(token_ids, gene_idx))
+
+    def linear_output(self, task: str) -> nn.Linear:
+        """The only layer of a task's head without hidden layers."""
+        head = self.heads[task]
+        assert isinstance(head, MLPHead)
+        output = head.layers[-1]
+        assert isinstance(output, nn.Linear) and len(head.layers) == 1
+        return output
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters before the pooled embedding that are trained."""
+        parameters = list(self.encoder.parameters())
+        if self.attention_pooling is not None:
+            parameters += list(self.attention_pooling.parameters())
+        return [parameter for parameter in parameters if parameter.requires_grad]
+
+    def own_tensors(self) -> Mapping[str, Tensor]:
+        """All tensors that fine-tuning made: adapter, pooling, standardisation, heads; by name."""
+        frozen = {
+            f"encoder.{name}" for name, parameter in self.encoder.named_parameters() if not parameter.requires_grad
+        }
+        frozen |= {f"encoder.{name}" for name, _ in self.encoder.named_buffers()}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+
+def embedding_width(encoder: BulkRNABert, pooling: FinetunePooling) -> int:
+    """Length E of a pooled embedding."""
+    if pooling == "attention":
+        return AttentionPooling(encoder.config.embed_dim).width
+    return encoder.embedding_width(pooling)
