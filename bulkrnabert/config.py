@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bulkrnabert.errors import ConfigError, join_problems
 
-PresetKind = Literal["model", "train"]
+PresetKind = Literal["model", "train", "selection", "task"]
 
 
 class FrozenConfig(BaseModel):

@@ -23,7 +23,7 @@ workflow {
     if (!settings.outdir.contains('://') && !RunOutcome.canHold(outdir)) {
         exit(2, "--outdir ${settings.outdir}: is no folder that can be written to; name another, or change its permissions")
     }
-    if (!settings.input && !settings.projects) {
+    if (!settings.input && !settings.projects && !settings.gtex && !settings.encode) {
         exit(2, "nothing to work on: give --input SHEET (own files), --projects TCGA-BRCA,… (portal), or try -profile demo")
     }
 
@@ -39,6 +39,7 @@ workflow {
         settings + [version: workflow.manifest.version, revision: workflow.commitId],
         ch_code,
         PREPARE.out.cohorts,
+        PREPARE.out.diagnosis,
         PREPARE.out.splits,
         PRETRAINING.out.checkpoints,
         DOWNSTREAM.out.embeddings,

@@ -6,12 +6,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
+from bulkrnabert.cli._download_portals import download_portal, portal_options, refuse_options_of_others
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.keys import PLAN_JSON, PUBLIC_GDC_API
+from bulkrnabert.keys import CASES_JSON, PLAN_JSON, PUBLIC_GDC_API
+
+if TYPE_CHECKING:
+    from bulkrnabert.data.sources.gdc_plan import Plan
+    from bulkrnabert.data.sources.gdc_rules import SelectionRules
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +41,58 @@ def _api_name(api: str) -> str:
     return f"{EMBEDDED}{Path(api.removeprefix(EMBEDDED)).name}" if api.startswith(EMBEDDED) else api
 
 
+def _show_plan(out: Path, plan: Plan) -> None:
+    for project in plan.projects:
+        files = [file for file in plan.files if file.project_id == project]
+        n_rejected = sum(file.project_id == project for file in plan.rejected)
+        n_bytes = sum(file.size for file in files)
+        click.echo(f"{project}: {len(files)} files, {n_bytes} bytes ({n_bytes / 1e6:,.1f} MB), {n_rejected} left out")
+    click.echo(f"{out / PLAN_JSON}: {len(plan.files)} files, {plan.total_bytes} bytes, {plan.data_release}")
+
+
+def _selection_rules(name: str, access: Literal["open", "all"] | None) -> SelectionRules:
+    from bulkrnabert.config import preset_path
+    from bulkrnabert.data.sources.gdc_rules import SelectionRules
+
+    path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else preset_path("selection", name)
+    rules = SelectionRules.from_yaml(path)
+    return rules if access is None else rules.model_copy(update={"access": access})
+
+
+def _is_given(*names: str) -> bool:
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
+
+
+def _refuse_with_plan(*names: str) -> None:
+    context = click.get_current_context()
+    for name in names:
+        if _is_given(name):
+            option = next(parameter.opts[0] for parameter in context.command.params if parameter.name == name)
+            raise ConfigError(f"{option} is not used with --plan; the plan says it")
+
+
 @click.command("download")
-@click.option("--source", type=click.Choice(["gdc"]), default="gdc", show_default=True, help="Portal to fetch from.")
+# What to fetch
+@click.option(
+    "--source",
+    type=click.Choice(["gdc", "gtex", "encode"]),
+    default="gdc",
+    show_default=True,
+    help="Portal to fetch from. An option whose help begins with GTEx: or ENCODE: is for that portal only.",
+)
 @click.option(
     "--api",
     default=PUBLIC_GDC_API,
     show_default=True,
-    help="Address of the portal; `embedded:study.json` serves a synthetic study by itself.",
+    help="Address of the GDC, or with --source encode of ENCODE's portal; `embedded:study.json` serves a synthetic"
+    " study by itself.",
 )
-@click.option("--projects", required=True, help="Project ids, separated by commas: TCGA-BRCA,TCGA-LUAD.")
+@click.option(
+    "--projects",
+    help="GDC: project ids, separated by commas: TCGA-BRCA,TCGA-LUAD. Also COADREAD, GBMLGG, KIPAN and STES, own"
+    " cohorts as LUNG=TCGA-LUAD+TCGA-LUSC, and all-tcga; a file keeps its own project.",
+)
 @click.option(
     "--modality",
     type=click.Choice(["rnaseq", "methylation"]),
@@ -53,12 +102,49 @@ def _api_name(api: str) -> str:
 )
 @click.option(
     "--sample-types",
-    type=click.Choice(["tumor", "all"]),
-    default="tumor",
-    show_default=True,
-    help="Tumours only, or normal tissue too.",
+    type=click.Choice(["primary", "tumor", "all"]),
+    help="GDC: primary tumours, every tumour, or normal tissue too.  [default: as the rules say: tumor]",
 )
+@click.option(
+    "--rules",
+    metavar="NAME|FILE",
+    default="default",
+    show_default=True,
+    help="GDC: which files are wanted, and which of several of one patient: a shipped set (default, firehose) or a YAML"
+    " file of the same keys.",
+)
+@click.option(
+    "--access",
+    type=click.Choice(["open", "all"]),
+    help="GDC: open files only, or controlled ones too.  [default: as the rules say: open]",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the portal's token, for controlled files; only its owner may read it (chmod 600).",
+)
+# The plan
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Raw folder to fill.")
+@click.option("--plan-only", is_flag=True, help="Write OUT/plan.json and OUT/cases.json, say how much it is, and stop.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Fetch exactly the files of this plan.json, made here or elsewhere; instead of --projects.",
+)
+@click.option(
+    "--manifest",
+    "manifest_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="GDC: fetch the files of a manifest of the GDC (id, filename, md5, size); instead of --projects. Every one of"
+    " them, unless --rules, --sample-types or --access is given.",
+)
+@click.option(
+    "--replan", is_flag=True, help="Make a new plan though OUT has one; files that stay in it are not fetched again."
+)
+# The transfer
+@click.option("--verify", is_flag=True, help="Read every file in OUT again, not only those whose size or time changed.")
+@click.option("--wait", is_flag=True, help="Wait for another download into OUT to end, instead of stopping.")
 @click.option("--workers", type=click.IntRange(1, 32), default=4, show_default=True, help="Files fetched at once.")
 @click.option("--retries", type=click.IntRange(0, 20), default=5, show_default=True, help="Further tries of a request.")
 @click.option(
@@ -66,39 +152,96 @@ def _api_name(api: str) -> str:
     type=click.FloatRange(min=0.1),
     default=60.0,
     show_default=True,
-    help="Give up a connection that sends nothing for so many seconds.",
+    help="Give up a connection that sends nothing for so many seconds; a slow one is not given up.",
 )
+# GTEx and ENCODE
+@portal_options
 def command(
-    source: str,  # noqa: ARG001 - one choice today
+    source: str,
     api: str,
-    projects: str,
+    projects: str | None,
     modality: Literal["rnaseq", "methylation"],
-    sample_types: Literal["tumor", "all"],
+    sample_types: Literal["primary", "tumor", "all"] | None,
+    rules: str,
+    access: Literal["open", "all"] | None,
+    token_file: Path | None,
     out: Path,
+    plan_only: bool,
+    plan_file: Path | None,
+    manifest_file: Path | None,
+    replan: bool,
+    verify: bool,
+    wait: bool,
     workers: int,
     retries: int,
     idle_timeout: float,
+    **of_portals: Any,
 ) -> None:
-    """Fetch open-access files of whole projects, verified, into a raw folder.
+    """Fetch files of whole projects, verified, into a raw folder.
 
     Writes OUT/plan.json (what is fetched, what is left out and by which rule, of which data release), OUT/cases.json
     (clinical records as published), OUT/<file_id>/<file_name> and, when every file has arrived with the right size and
-    md5, OUT/manifest.tsv. One file for each patient and tissue: no FFPE, the primary tumour first, vial A before B,
-    then the lowest plate. Run it again to go on after a failure: files that are there already are kept.
+    md5, OUT/manifest.tsv; else OUT/failed.tsv lists the files that are missing, and the exit status is 1. One file for
+    each patient and tissue, by --rules: no FFPE, the primary tumour first, vial A before B, then the lowest plate;
+    OUT/rejected.tsv says of every other one why it is left out.
+
+    Run it again to go on after a failure: the plan stays, files that are there are kept, and one that broke off goes on
+    where it stopped. When the portal has a new data release, it says what that changes and stops; --replan goes along.
+
+    GTEx: one table of TPM with its annotations of samples and donors; plan.json lists every sample that is used or left
+    out. ENCODE: one RSEM file a biological replicate, of the uniform pipeline on GRCh38. Neither has survival, and
+    neither is processed as the GDC's files are: a cohort is a batch, too.
     """
     from bulkrnabert.data.sources.gdc import GdcClient
-    from bulkrnabert.data.sources.gdc_download import download
+    from bulkrnabert.data.sources.gdc_download import DownloadOptions, download, download_plan, planned_folder
+    from bulkrnabert.data.sources.gdc_manifest import plan_from_manifest, read_manifest
+    from bulkrnabert.data.sources.gdc_plan import read_plan_file
+    from bulkrnabert.data.sources.gdc_token import read_token
+    from bulkrnabert.data.sources.transfer import TransferPolicy
     from bulkrnabert.provenance import require_writable
 
     require_writable(out / PLAN_JSON)
-    project_ids = [project.strip() for project in projects.split(",") if project.strip()]
-    if not project_ids:
+    refuse_options_of_others(source)
+    if source != "gdc":
+        policy = TransferPolicy(n_workers=workers, n_retries=retries, idle_timeout_s=idle_timeout)
+        download_portal(source, out, api, policy, of_portals, use_reading=verify, use_wait=wait)
+        return
+    if sum(what is not None for what in (projects, plan_file, manifest_file)) != 1:
+        raise ConfigError(
+            "give either --projects, or --plan with a plan.json, or --manifest with a manifest of the GDC"
+        )
+    if projects is None and plan_only:
+        raise ConfigError("--plan and --manifest say what is fetched; --plan-only makes one plan of --projects")
+    if plan_file is not None:
+        _refuse_with_plan("modality", "sample_types", "rules", "access")
+    project_ids = [project.strip() for project in (projects or "").split(",") if project.strip()]
+    if projects is not None and not project_ids:
         raise ConfigError(f"--projects {projects!r} names no project: expected ids separated by commas")
+    options = DownloadOptions(use_replan=replan, use_reading=verify, use_wait=wait)
+    plan = None if plan_file is None else read_plan_file(plan_file)
+    manifest = None if manifest_file is None else read_manifest(manifest_file)
+    token = None if token_file is None else read_token(token_file)
     with (
         _portal_address(api) as address,
-        GdcClient(address, n_connections=workers, n_retries=retries, idle_timeout_s=idle_timeout) as client,
+        GdcClient(
+            address, n_connections=workers, n_retries=retries, idle_timeout_s=idle_timeout, token=token
+        ) as client,
     ):
-        summary = download(client, out, project_ids, modality, sample_types, workers, _api_name(api))
+        selection = _selection_rules(rules, access)
+        request = (project_ids, modality, sample_types, _api_name(api), options, selection)
+        if plan_only:
+            with planned_folder(client, out, *request) as new_plan:
+                _show_plan(out, new_plan)
+            return
+        if plan is not None and plan_file is not None:
+            summary = download_plan(client, out, plan, options, plan_file.with_name(CASES_JSON))
+        elif manifest is not None:
+            wanted = selection if sample_types is None else selection.with_tissue(sample_types)
+            is_chosen = _is_given("rules", "sample_types", "access")
+            listed = plan_from_manifest(client, manifest, modality, _api_name(api), wanted if is_chosen else None)
+            summary = download_plan(client, out, listed, options)
+        else:
+            summary = download(client, out, *request)
     logger.info(
         "%s: %d files fetched, %d already there, %.1f MB in all, %s",
         out,

@@ -51,10 +51,11 @@ def command(
     """Embed every sample: a layer of the encoder, pooled over genes, float32.
 
     Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
-    there. Values are converted from the stated unit; a unit that cannot become the model's is refused. Uses a GPU
-    (bf16) when there is one.
+    there, and the share that a sample lacks is recorded as missing_share. Values are converted from the stated unit; a
+    unit that cannot become the model's is refused. Uses a GPU (bf16) when there is one.
 
-    Writes .h5ad (obsm["X_bulkrnabert"], sample columns in obs, provenance in uns) or .parquet (sample_id, values).
+    Writes .h5ad (obsm["X_bulkrnabert"], sample columns in obs, provenance in uns) or .parquet (sample_id,
+    missing_share, values).
     """
     if (cohorts is None) == (table is None):
         raise ConfigError("give either --cohorts or --table")

@@ -52,10 +52,11 @@ logger = logging.getLogger(__name__)
 )
 @click.option(
     "--protocol",
-    type=click.Choice(["leak-free", "transductive"]),
+    type=click.Choice(["leak-free", "transductive", "paper"]),
     default="leak-free",
     show_default=True,
-    help="leak-free refuses predictions from an encoder that was pretrained on test patients.",
+    help="As given to `split`. leak-free refuses predictions from an encoder that was pretrained on test patients, and "
+    "more than one judged sample a patient.",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resamples and the projection."
@@ -75,17 +76,21 @@ def command(
     embedding_paths: tuple[Path, ...],
     provenance_paths: tuple[Path, ...],
     skipped_path: Path | None,
-    protocol: Literal["leak-free", "transductive"],
+    protocol: Literal["leak-free", "transductive", "paper"],
     seed: int,
     bootstrap: int,
     out: Path,
 ) -> None:
     """Judge out-of-fold predictions; write metrics.json and results.csv.
 
-    Classification: accuracy, balanced accuracy, macro and weighted F1, AUROC. Survival: Harrell's C pooled and within
-    cohort (mean over cohorts, weighted by patients or not), comparing only patients of one fold. All higher is
-    better, each with a 95 % interval by patient bootstrap. Also confusion matrices, Kaplan-Meier curves of risk
-    tertiles (days), and a projection.
+    Classification: accuracy, balanced accuracy, macro and weighted F1, AUROC (higher is better); expected calibration
+    error, Brier score, log loss (lower is better). Survival: Harrell's C pooled, within cohort (mean over cohorts,
+    weighted by patients or not) and of each cohort, Uno's C up to the time that a tenth of the patients are followed
+    beyond, AUC at 1, 3 and 5 years and its mean (higher is better); integrated Brier score and calibration error (lower
+    is better). Risks are compared within a fold only. Each has a 95 % interval by patient bootstrap and, over repeats,
+    a standard deviation. Every model is compared with the best baseline and with PCA by a corrected resampled t test.
+    Also confusion matrices, scores of each class, reliability, calibration, Kaplan-Meier curves of risk tertiles
+    (days), and a projection.
     """
     import pandas as pd
 

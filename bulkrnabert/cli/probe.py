@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,14 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of inner folds, weights and dropout."
 )
+@click.option(
+    "--baselines",
+    type=click.Choice(["all", "fast", "none"]),
+    default="all",
+    show_default=True,
+    help="What the embedding is measured against. fast leaves out the linear SVM, the raw-expression MLP, Coxnet and "
+    "the random survival forest.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="predictions.parquet to write.")
 def command(
     cohorts: Path,
@@ -44,14 +53,17 @@ def command(
     scope: str,
     label_column: str,
     seed: int,
+    baselines: Literal["all", "fast", "none"],
     out: Path,
 ) -> None:
     """Train heads on frozen embeddings and the baselines on the same folds; write what they say of unseen patients.
 
-    Classes: MLP and logistic regression against PCA or variable genes with logistic regression, and the most frequent
-    class.
-    Survival: Cox MLP and ridge Cox, a baseline hazard a cohort, against PCA + Cox and the cancer type alone. Risk is
-    the log of the cumulative hazard at the median follow-up (days) of the training part: higher is worse.
+    Classes: MLP and logistic regression against PCA or variable genes with logistic regression, k nearest neighbours, a
+    linear SVM, an MLP on expression, and the most frequent class.
+    Survival: Cox MLP and ridge Cox, a baseline hazard a cohort (project), against PCA + Cox, the cancer type alone, age
+    with sex and stage alone, Coxnet and a random survival forest. Risk is the log of the cumulative hazard at the
+    median follow-up (days) of the training part: higher is worse. Missing genes are filled with training medians.
+    OMP_NUM_THREADS sets the cores of the forest (1 where it is not set).
     """
     import pandas as pd
 
@@ -59,28 +71,36 @@ def command(
     from bulkrnabert.data.tables import read_cohorts
     from bulkrnabert.downstream.embeddings import read_embeddings
     from bulkrnabert.downstream.job import embeddings_by_split, expression_rows, make_job
-    from bulkrnabert.downstream.predictions import Predictions, write_predictions
+    from bulkrnabert.downstream.predictions import write_predictions
     from bulkrnabert.downstream.probe import probe_embeddings
-    from bulkrnabert.evaluate.baselines import expression_features, run_baselines
+    from bulkrnabert.evaluate.baselines import run_baselines
+    from bulkrnabert.evaluate.expression import expression_features
     from bulkrnabert.provenance import require_writable
 
     require_writable(out)
     splits = read_splits(splits_path)
-    job = make_job(splits, read_clinical(cohorts / keys.CLINICAL_TSV), task, scope, label_column)
+    clinical = read_clinical(cohorts / keys.CLINICAL_TSV)
+    job = make_job(splits, clinical, task, scope, label_column)
     embeddings = [read_embeddings(path) for path in embedding_paths]
     features = embeddings_by_split(job, embeddings, embedding_paths)
     encoder_split = keys.ALL_SPLIT if len(embeddings) == 1 and embeddings[0].split_id == keys.ALL_SPLIT else ""
     by_heads = probe_embeddings(job, features, seed, encoder_split)
-    tables = read_cohorts(cohorts)
-    expression = expression_features(expression_rows(job, tables.samples, tables.values), tables.unit)
-    by_baselines = run_baselines(job, expression, seed)
-    together = pd.concat([by_heads.frame, by_baselines.frame], ignore_index=True)
-    write_predictions(Predictions(together, by_heads.classes, by_heads.split_sha256), out)
+    found = [by_heads]
+    if baselines != "none":
+        tables = read_cohorts(cohorts)
+        expression = expression_features(expression_rows(job, tables.samples, tables.values), tables.unit)
+        found.append(run_baselines(job, expression, seed, clinical, baselines))
+    together = replace(
+        by_heads,
+        frame=pd.concat([item.frame for item in found], ignore_index=True),
+        not_estimable=found[-1].not_estimable,
+    )
+    write_predictions(together, out)
     logger.info(
         "%s, scope %s: %d samples in %d folds, %d methods",
         task,
         scope,
         len(job.rows),
         len(job.folds),
-        together["method"].nunique(),
+        together.frame["method"].nunique(),
     )

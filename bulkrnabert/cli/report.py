@@ -24,6 +24,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Checkpoint folder of one encoder (provenance.json, records.jsonl), for its training curves. Repeat for each.",
 )
 @click.option("--rejected", type=_FILE, help="Every sample that was left out: rejected.tsv.")
+@click.option("--survival", type=_FILE, help="Endpoints of every cohort, and who is out: survival.tsv.")
+@click.option("--doctor", type=_FILE, help="What `doctor` said of the own tables: doctor.json.")
 @click.option(
     "--run", "run_file", type=_FILE, help="Facts about the run: run.json (version, command, parameters, software)."
 )
@@ -41,6 +43,8 @@ def command(
     summary: Path,
     checkpoints: tuple[Path, ...],
     rejected: Path | None,
+    survival: Path | None,
+    doctor: Path | None,
     run_file: Path | None,
     small_cells: int,
     out: Path,
@@ -50,7 +54,7 @@ def command(
     Writes to OUT: report.html (one page that needs no network), results.csv (the same numbers, one a line) and
     bulkrnabert_mqc.json (a table for MultiQC).
     """
-    from bulkrnabert.evaluate import artefacts
+    from bulkrnabert.evaluate import artefacts, data_artefacts
     from bulkrnabert.report.page import write_report
 
     inputs = artefacts.ReportInputs(
@@ -59,6 +63,8 @@ def command(
         encoders=sorted(map(artefacts.read_encoder, checkpoints), key=lambda encoder: encoder.name),
         rejected=artefacts.read_rejected(rejected),
         run=artefacts.read_run(run_file),
+        endpoints=data_artefacts.read_endpoints(survival),
+        diagnoses=data_artefacts.read_diagnoses(doctor),
     )
     page = write_report(inputs, out, small_cells)
     logger.info(

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bulkrnabert.data.published_splits import Form
+    from bulkrnabert.data.splits import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +25,46 @@ logger = logging.getLogger(__name__)
     required=True,
     help="Folder that `preprocess` wrote: <cohort>.rnaseq.parquet, clinical.tsv.",
 )
-@click.option("--folds", default=5, show_default=True, help="Folds; a cohort needs two judged patients a fold.")
-@click.option("--repeats", default=1, show_default=True, help="How often the folds are drawn anew.")
+@click.option(
+    "--folds",
+    default=5,
+    show_default=True,
+    help="Folds; a cohort needs two judged patients a fold. Under `paper`, one part in this many is the test part.",
+)
+@click.option(
+    "--repeats",
+    type=int,
+    help="How often the folds, or under `paper` the test part, are drawn anew.  [default: 1; paper: 5]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @click.option(
     "--protocol",
-    type=click.Choice(["leak-free", "transductive"]),
+    type=click.Choice(["leak-free", "transductive", "paper"]),
     default="leak-free",
     show_default=True,
-    help="leak-free: an encoder a fold, which never saw its patients. transductive: one encoder on all samples.",
+    help="leak-free: an encoder a fold, which never saw its patients. transductive: the same folds, one encoder on all "
+    "samples. paper: as published, a fifth of the patients held out, 5 times; every sample is judged, normal tissue "
+    "too; one encoder on all samples.",
+)
+@click.option(
+    "--leave-out",
+    "left_out",
+    multiple=True,
+    help="Cohort that is tested by what all others taught (transfer); once a cohort, a fold each. In place of folds.",
+)
+@click.option(
+    "--published",
+    type=click.Path(path_type=Path, exists=True),
+    help="File or folder of published splits to read in place of drawing; `--form` says what it is.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["custom", "customics", "survboard", "multisurv"]),
+    default="custom",
+    show_default=True,
+    help="custom: table with sample_id or patient_id, and `part` (train, val, test) or fold columns. customics: folder "
+    "of split_{train,val,test}_{1..}.txt. survboard: folder with *train_splits.csv, *test_splits.csv (and ids.csv for "
+    "row numbers). multisurv: table with submitter_id, group. A validation part counts as training.",
 )
 @click.option(
     "--label-column",
@@ -40,32 +77,53 @@ logger = logging.getLogger(__name__)
 def command(
     cohorts: Path,
     folds: int,
-    repeats: int,
+    repeats: int | None,
     seed: int,
-    protocol: str,
+    protocol: Protocol,
+    left_out: tuple[str, ...],
+    published: Path | None,
+    form: Form,
     label_column: str,
     min_events: int,
     out: Path,
 ) -> None:
-    """Draw patient-grouped folds, stratified by cohort and event.
+    """Draw patient-grouped folds, stratified by cohort and event; or hold out cohorts; or read published splits.
 
     All samples of a patient are on one side. One sample a patient is judged: the primary tumour, else a metastasis,
-    else a sample of unknown type; never normal tissue. Writes splits.tsv (sample, patient, cohort, judged, folds),
-    jobs.tsv (what is probed), skipped.tsv (what is not, and why) and encoders.tsv (split_id of every encoder to
-    pretrain).
+    else a sample of unknown type; never normal tissue, except under `paper`. Writes splits.tsv (sample, patient,
+    cohort, judged, folds), jobs.tsv (what is probed), skipped.tsv (what is not, and why), encoders.tsv (split_id of
+    every encoder to pretrain) and, for published splits, unmatched.tsv (ids that only one side has).
     """
     import pandas as pd
 
     from bulkrnabert.data import splits as splitting
+    from bulkrnabert.data.holdouts import leave_cohorts_out, make_paper_splits
+    from bulkrnabert.data.probe_jobs import plan_jobs
+    from bulkrnabert.data.published_splits import match_published, read_published
     from bulkrnabert.data.tables import read_samples
     from bulkrnabert.provenance import require_writable
 
+    if published is not None and left_out:
+        raise ConfigError("--published and --leave-out are given together: choose one")
+    if protocol == "paper" and (published is not None or left_out):
+        raise ConfigError(
+            "--protocol paper draws its own test parts: use leak-free or transductive with --published or --leave-out"
+        )
     require_writable(out / keys.SPLITS_TSV)
     samples = read_samples(cohorts)
     clinical = splitting.read_clinical(cohorts / keys.CLINICAL_TSV)
-    splits = splitting.make_splits(samples, clinical, folds, repeats, seed, label_column)
-    plan = splitting.plan_jobs(splits, clinical, label_column, min_events)
-    encoders = splits.split_ids("leak-free" if protocol == "leak-free" else "transductive")
+    if published is not None:
+        matched = match_published(samples, read_published(published, form))
+        splits = matched.splits
+        splitting.write_tsv(matched.unmatched, out / keys.UNMATCHED_TSV)
+    elif left_out:
+        splits = leave_cohorts_out(samples, left_out)
+    elif protocol == "paper":
+        splits = make_paper_splits(samples, clinical, folds, 5 if repeats is None else repeats, seed, label_column)
+    else:
+        splits = splitting.make_splits(samples, clinical, folds, 1 if repeats is None else repeats, seed, label_column)
+    plan = plan_jobs(splits, clinical, label_column, min_events)
+    encoders = splits.split_ids(protocol)
     splitting.write_tsv(splits.frame, out / keys.SPLITS_TSV)
     splitting.write_tsv(plan.jobs, out / keys.JOBS_TSV)
     splitting.write_tsv(plan.skipped, out / keys.SKIPPED_TSV)
@@ -75,8 +133,8 @@ def command(
         len(splits.frame),
         splits.frame[keys.PATIENT_ID].nunique(),
         len(splits.judged),
-        repeats,
-        folds,
+        splits.n_repeats,
+        splits.n_folds,
         len(plan.jobs),
         len(plan.skipped),
         len(encoders),

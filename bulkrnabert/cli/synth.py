@@ -23,23 +23,59 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--cohorts", default=4, show_default=True, help="Cancer types, 1 to 26: TCGA-SYNA, TCGA-SYNB, …")
 @click.option("--patients-per-cohort", default=60, show_default=True, help="Patients in each cohort.")
-@click.option("--genes", default=1000, show_default=True, help="Gene rows of an RNA-seq file, at least 200.")
-@click.option("--probes", default=800, show_default=True, help="Probe rows of a methylation file, at least 100.")
+@click.option(
+    "--genes", type=int, help="Gene rows of an RNA-seq file, at least 200.  [default: 1000; 60660 with --full-rows]"
+)
+@click.option(
+    "--probes",
+    type=int,
+    help="Probe rows of a 450k methylation file, at least 100.  [default: 800; 486427 with --full-rows]",
+)
 @click.option(
     "--normal-share", default=0.15, show_default=True, help="Share of patients with a normal sample too, 0 to 1."
 )
 @click.option(
     "--oddities/--no-oddities", default=True, show_default=True, help="Include what real portals surprise with."
 )
+@click.option(
+    "--more-oddities",
+    is_flag=True,
+    help="Include the rarer surprises too: other arrays, blood, recurrences, more clinical contradictions.",
+)
+@click.option(
+    "--full-rows", is_flag=True, help="Files as large as real ones: 60,660 gene rows (4 MB), 486,427 probes (14 MB)."
+)
+@click.option(
+    "--annotation-out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for genes.annotation.tsv and probes.annotation.tsv (450k): where the genes and probes lie.",
+)
+@click.option(
+    "--gtex-out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for normal tissues in the form of GTEx: GCT tables (TPM, reads), samples, subjects.",
+)
+@click.option(
+    "--gtex-donors",
+    type=click.IntRange(1, 999),
+    default=20,
+    show_default=True,
+    help="Donors of --gtex-out, two tissues each.",
+)
 def command(
     out: Path,
     seed: int,
     cohorts: int,
     patients_per_cohort: int,
-    genes: int,
-    probes: int,
+    genes: int | None,
+    probes: int | None,
     normal_share: float,
     oddities: bool,
+    more_oddities: bool,
+    full_rows: bool,
+    annotation_out: Path | None,
+    gtex_out: Path | None,
+    gtex_donors: int,
 ) -> None:
     """Write a synthetic study: invented patients, genes and files with a known signal.
 
@@ -48,15 +84,19 @@ def command(
     programmes and the baselines. File bodies are made on demand by `serve-gdc` and by `download --api embedded:FILE`.
     """
     from bulkrnabert.data.synthetic import SyntheticStudy
+    from bulkrnabert.data.synthetic_annotation import write_annotation
+    from bulkrnabert.data.synthetic_gtex import write_gtex
 
+    sizes = {name: size for name, size in (("genes", genes), ("probes", probes)) if size is not None}
     study = SyntheticStudy.create(
         seed=seed,
         cohorts=cohorts,
         patients_per_cohort=patients_per_cohort,
-        genes=genes,
-        probes=probes,
         normal_share=normal_share,
         oddities=oddities,
+        more_oddities=more_oddities,
+        full_rows=full_rows,
+        **sizes,
     )
     study.save(out)
     logger.info(
@@ -67,3 +107,11 @@ def command(
         len(study.all_files),
         seed,
     )
+    if annotation_out is not None:
+        write_annotation(annotation_out, study.gene_table(), study.probe_table())
+        logger.info(
+            "wrote %s: %d genes, %d probes", annotation_out, len(study.genes.row_ids), len(study.probes.probe_ids)
+        )
+    if gtex_out is not None:
+        written = write_gtex(gtex_out, seed, study.genes, gtex_donors)
+        logger.info("wrote %s: %d donors, %s", gtex_out, gtex_donors, written.tpm.name)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bulkrnabert import keys
+
+if TYPE_CHECKING:
+    from bulkrnabert.data.tokenizer import MissingAs
 
 logger = logging.getLogger(__name__)
 
@@ -34,25 +38,38 @@ logger = logging.getLogger(__name__)
     help="Keep this many genes, those with the largest variance of log10(1 + x) in the training part; 0 keeps all. "
     "The time of a model grows with the square of this number, its memory with the number.",
 )
+@click.option(
+    "--missing-genes",
+    type=click.Choice(["mask", "zero"]),
+    default="mask",
+    show_default=True,
+    help="What a gene without a value in a sample becomes: <mask>, which says that it is unknown, or zero expression.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-def command(cohorts: Path, splits: Path, split_id: str, max_genes: int, out: Path) -> None:
+def command(cohorts: Path, splits: Path, split_id: str, max_genes: int, missing_genes: MissingAs, out: Path) -> None:
     """Choose genes and fit the binning on the training part, and write the token ids of every sample.
 
     Values with a true zero (TPM, RSEM) become log10(1 + x), are divided by the maximum of the training part and fall
     into 64 linear bins; values above that maximum go to the top bin. Centred values (zscore, log2_ratio) fall between
-    quantiles of the training part. Ids: 0 to 63 bins, 64 <pad>, 65 <mask> (also a missing value).
+    quantiles of the training part. Ids: 0 to 63 bins, 64 <pad>, 65 <mask> (also a missing value). Masked genes are
+    never predicted in pretraining; how missing values were treated is written to tokenizer.json.
 
     Writes tokens.parquet, tokenizer.json and genes.txt.
     """
     from bulkrnabert.data.splits import read_splits
-    from bulkrnabert.data.tables import read_cohorts
+    from bulkrnabert.data.tables import read_cohorts, read_samples
     from bulkrnabert.data.tokenize import tokenize_cohorts
     from bulkrnabert.data.tokens import write_tokens
     from bulkrnabert.provenance import require_writable
 
     require_writable(out / keys.TOKENS_PARQUET)
     folds = read_splits(splits)
-    training_samples = folds.training_samples(split_id)
-    tokens = tokenize_cohorts(read_cohorts(cohorts), training_samples, split_id, folds.sha256, max_genes)
+    expression = read_cohorts(cohorts)
+    # Splits are made over the samples of all modalities; those without expression have nothing to learn from here.
+    elsewhere = set(read_samples(cohorts)[keys.SAMPLE_ID]) - set(expression.samples[keys.SAMPLE_ID])
+    if elsewhere:
+        logger.info("%d samples have no expression and are left out", len(elsewhere))
+    training_samples = folds.training_samples(split_id) - elsewhere
+    tokens = tokenize_cohorts(expression, training_samples, split_id, folds.sha256, max_genes, missing_genes)
     write_tokens(out, tokens)
     logger.info("%d samples x %d genes written to %s", *tokens.token_ids.shape, out / keys.TOKENS_PARQUET)

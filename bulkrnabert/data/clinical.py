@@ -1,30 +1,36 @@
 """Who a sample comes from, and what happened to the patient: one row a patient, in days, with a reason for every gap.
 
-Policy on times, the same for portals and for own tables: a negative time is impossible, and a time of zero says nothing
-about risk (and many models refuse it), so both stay in the table with a flag and out of survival. Two rows of one
-patient that disagree on survival make it unusable. Nothing is imputed.
+What can be used is decided by `SurvivalPolicy`, the same for portals and for own tables. Two rows of one patient that
+disagree on survival make it unusable. Nothing is imputed.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.sources.delimited import TextRow, read_cells
+from bulkrnabert.data.survival_columns import find_survival_columns, read_survival_values, warn_unless_days
+from bulkrnabert.data.survival_endpoints import (
+    CONFLICTING_ROWS,
+    DEFAULT_POLICY,
+    ENDPOINTS,
+    NO_SURVIVAL,
+    SurvivalPolicy,
+    judge_outcome,
+    unusable,
+)
 from bulkrnabert.errors import DataError, join_problems
 
 logger = logging.getLogger(__name__)
 
-ENDPOINTS = ("OS", "PFI", "DSS", "DFI")
 SAMPLE_ID_ALIASES = ("sample_id", "sample", "barcode", "sampleid", "sample_barcode", "bcr_sample_barcode", "file_id")
 PATIENT_ID_ALIASES = ("patient_id", "patient", "case_id", "bcr_patient_barcode", "submitter_id")
 SAMPLE_TYPE_ALIASES = ("sample_type", "sample_type_code")
@@ -43,13 +49,6 @@ MISSING_TEXT = frozenset(
         "[discrepancy]",
     }
 )
-EVENT_TEXT = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
-
-NO_CLINICAL_ROW = "no_clinical_row"
-NO_SURVIVAL = "no_survival"
-NEGATIVE_TIME = "negative_time"
-ZERO_TIME = "zero_time"
-CONFLICTING_ROWS = "conflicting_rows"
 CONFLICTING_LABEL = "conflicting_label"
 
 TCGA_BARCODE = re.compile(r"^(TCGA-\w{2}-\w{4})(?:-(\d{2})[A-Z]?(?:-.*)?)?$")
@@ -164,7 +163,9 @@ def empty_clinical() -> Clinical:
     return Clinical(pd.DataFrame(columns=list(PATIENT_COLUMNS)), {}, frozenset(), has_cohorts=False, source="")
 
 
-def read_clinical_table(path: Path, endpoint: str = "OS", cohort_column: str = keys.COHORT) -> Clinical:
+def read_clinical_table(
+    path: Path, endpoint: str = "OS", cohort_column: str = keys.COHORT, policy: SurvivalPolicy = DEFAULT_POLICY
+) -> Clinical:
     """Read a user's clinical table.
 
     Args:
@@ -172,13 +173,16 @@ def read_clinical_table(path: Path, endpoint: str = "OS", cohort_column: str = k
             TCGA's `OS`, `OS.time`, `PFI`, …; any other column is kept as a label.
         endpoint: `OS`, `PFI`, `DSS` or `DFI`. With `OS`, a table without it falls back on `time_days` and `event`.
         cohort_column: Column that holds the cohort of a row, if the table has it; empty to ignore cohorts.
+        policy: What becomes of odd times.
     Raises:
         DataError: no table, no ids, no such endpoint, or cells that are no time or event; lists all of them.
     """
-    return clinical_from_frame(_read_text_table(path), path, endpoint, cohort_column)
+    return clinical_from_frame(read_text_table(path), path, endpoint, cohort_column, policy)
 
 
-def clinical_from_frame(table: pd.DataFrame, path: Path, endpoint: str, cohort_column: str) -> Clinical:
+def clinical_from_frame(
+    table: pd.DataFrame, path: Path, endpoint: str, cohort_column: str, policy: SurvivalPolicy = DEFAULT_POLICY
+) -> Clinical:
     """The same from a table of text that is in memory, as the `obs` of an `.h5ad` file; `path` is for messages.
 
     Titles of ids, times, events and cohorts are read in any case.
@@ -192,7 +196,7 @@ def clinical_from_frame(table: pd.DataFrame, path: Path, endpoint: str, cohort_c
             f"{path}: expected a column `{keys.SAMPLE_ID}` or `{keys.PATIENT_ID}`, found"
             f" {', '.join(map(repr, table.columns[:12]))}"
         )
-    survival = _survival_columns(path, table, endpoint)
+    survival = find_survival_columns(path, table, endpoint)
     cohort_name = cohort_column if cohort_column and cohort_column in table else None
     type_column = _first_of(columns, SAMPLE_TYPE_ALIASES)
 
@@ -207,12 +211,14 @@ def clinical_from_frame(table: pd.DataFrame, path: Path, endpoint: str, cohort_c
 
     rows = pd.DataFrame({keys.PATIENT_ID: patient_ids})
     rows[keys.COHORT] = table[cohort_name] if cohort_name else ""
-    rows[keys.TIME_DAYS], rows[keys.EVENT] = _survival_values(path, table, survival)
+    values = read_survival_values(path, table, survival)
+    rows[keys.TIME_DAYS], rows[keys.EVENT] = values.time_days, values.event
     taken = {sample_column, patient_column, cohort_name, *SAMPLE_TYPE_ALIASES, survival.time, survival.event}
-    labels = [name for name in table.columns if name not in taken and name not in PATIENT_COLUMNS]
-    labels = [name for name in labels if name != keys.SAMPLE_ID and name.strip()]
+    labels = _label_columns(path, table, taken)
     source = f"{path.name}: {survival.time}, {survival.event}" if survival.time else ""
-    patients = _one_row_a_patient(pd.concat([rows, table[labels]], axis=1), survival.endpoint, source)
+    patients = _one_row_a_patient(pd.concat([rows, table[labels]], axis=1), survival.endpoint, source, policy)
+    if survival.time:
+        warn_unless_days(path, survival.time, patients[keys.TIME_DAYS])
     samples = {}
     if sample_column:
         types = table[type_column].map(sample_type_from_text) if type_column else None
@@ -230,23 +236,27 @@ def clinical_from_frame(table: pd.DataFrame, path: Path, endpoint: str, cohort_c
     return Clinical(patients, samples, repeated, has_cohorts=cohort_name is not None, source=path.name)
 
 
-def survival_flags(time_days: float, event: float) -> list[str]:
-    """Why a pair of time and event cannot be used; empty when it can."""
-    if math.isnan(time_days) or math.isnan(event):
-        return [NO_SURVIVAL]
-    if time_days < 0:
-        return [NEGATIVE_TIME]
-    return [ZERO_TIME] if time_days == 0 else []
+def _label_columns(path: Path, table: pd.DataFrame, taken: set[str | None]) -> list[str]:
+    """Columns that are kept as they are; those whose title has a meaning in `clinical.tsv`, or none, are listed."""
+    free = [name for name in table.columns if name not in taken]
+    labels = [name for name in free if name.strip() and name not in (*PATIENT_COLUMNS, keys.SAMPLE_ID)]
+    left_out = [name for name in free if name not in labels and (table[name] != "").any()]
+    if left_out:
+        logger.info(
+            "%s: %d columns are not kept as labels: %s (a title of clinical.tsv, or none; rename them to keep them)",
+            path,
+            len(left_out),
+            ", ".join(map(repr, left_out)),
+        )
+    return labels
 
 
-@dataclass(frozen=True)
-class _SurvivalColumns:
-    endpoint: str
-    time: str | None
-    event: str | None
+def read_text_table(path: Path) -> pd.DataFrame:
+    """A table of text, a row a line, empty where a cell says in words that it is missing.
 
-
-def _read_text_table(path: Path) -> pd.DataFrame:
+    Raises:
+        DataError: no rows, a title twice, or a row longer than the header.
+    """
     header, *body = read_cells(path)
     if not body:
         raise DataError(f"{path}: a header without rows, expected clinical data")
@@ -296,64 +306,26 @@ def _refuse_empty(path: Path, ids: pd.Series, column: str) -> None:
         raise DataError(f"{path}: row {row} has no `{column}`; give every row its id")
 
 
-def _survival_columns(path: Path, table: pd.DataFrame, endpoint: str) -> _SurvivalColumns:
-    if endpoint not in ENDPOINTS:
-        raise DataError(f"unknown endpoint {endpoint!r}; one of {', '.join(ENDPOINTS)}")
-    time, event = f"{endpoint}.time", endpoint
-    has_time, has_event = time in table, event in table
-    if has_time and has_event:
-        return _SurvivalColumns(endpoint, time, event)
-    if has_time:
-        raise DataError(f"{path}: column `{time}` without `{event}` (1 = event, 0 = censored)")
-    if endpoint == "OS" and {keys.TIME_DAYS, keys.EVENT} <= set(table.columns):
-        return _SurvivalColumns(endpoint, keys.TIME_DAYS, keys.EVENT)
-    if endpoint == "OS" and not has_event and not {keys.TIME_DAYS, keys.EVENT} & set(table.columns):
-        return _SurvivalColumns("", None, None)
-    there = [name for name in ENDPOINTS if {name, f"{name}.time"} <= set(table.columns)]
-    raise DataError(
-        f"{path}: endpoint {endpoint} needs the columns `{event}` and `{time}`"
-        + (f" (or `{keys.TIME_DAYS}` and `{keys.EVENT}`)" if endpoint == "OS" else "")
-        + f"; this table has {', '.join(there) or 'no complete endpoint'}"
-    )
-
-
-def _survival_values(path: Path, table: pd.DataFrame, columns: _SurvivalColumns) -> tuple[pd.Series, pd.Series]:
-    if columns.time is None or columns.event is None:
-        nothing = pd.Series(float("nan"), index=table.index)
-        return nothing, nothing
-    times = pd.to_numeric(table[columns.time], errors="coerce").replace([math.inf, -math.inf], math.nan)
-    events = table[columns.event].str.lower().map(EVENT_TEXT)
-    problems = []
-    for name, numbers, expected in (
-        (columns.time, times, "a number of days"),
-        (columns.event, events, "1 (event) or 0 (censored)"),
-    ):
-        wrong = (table[name] != "") & numbers.isna()
-        problems += [
-            f"row {row + 2}, column `{name}`: {table[name].iloc[row]!r}, expected {expected}"
-            for row in np.flatnonzero(wrong)[:5]
-        ]
-    if problems:
-        raise DataError(join_problems(str(path), problems))
-    return times.astype(float), events.astype(float)
-
-
-def _one_row_a_patient(rows: pd.DataFrame, endpoint: str, source: str) -> pd.DataFrame:
+def _one_row_a_patient(rows: pd.DataFrame, endpoint: str, source: str, policy: SurvivalPolicy) -> pd.DataFrame:
     labels = [name for name in rows.columns if name not in PATIENT_COLUMNS]
     records: list[dict[str, object]] = []
     for patient_id, group in rows.drop_duplicates().groupby(keys.PATIENT_ID, sort=True):
         survival = group[[keys.TIME_DAYS, keys.EVENT]].dropna().drop_duplicates().to_numpy(dtype=float)
-        time, event = (float(survival[0, 0]), float(survival[0, 1])) if len(survival) else (math.nan, math.nan)
-        flags = survival_flags(time, event) if len(survival) < 2 else [CONFLICTING_ROWS]
-        if flags:
-            time = event = math.nan
+        if len(survival) > 1:
+            outcome = unusable(CONFLICTING_ROWS)
+        elif len(survival):
+            outcome = judge_outcome(float(survival[0, 0]), float(survival[0, 1]), policy)
+        else:
+            outcome = unusable(NO_SURVIVAL)
+        flags = list(outcome.flags)
         record: dict[str, object] = {keys.PATIENT_ID: patient_id}
         for name in (keys.COHORT, *labels):
             present = sorted(set(group[name]) - {""})
             record[name] = present[0] if len(present) == 1 else ""
             if len(present) > 1:
                 flags.append(f"{CONFLICTING_LABEL}:{name}")
-        record |= {keys.TIME_DAYS: time, keys.EVENT: event, keys.ENDPOINT: endpoint, keys.ENDPOINT_SOURCE: source}
+        record |= {keys.TIME_DAYS: outcome.time_days, keys.EVENT: outcome.event}
+        record |= {keys.ENDPOINT: endpoint, keys.ENDPOINT_SOURCE: source}
         record[keys.FLAGS] = ";".join(flags)
         records.append(record)
     return pd.DataFrame(records, columns=[*PATIENT_COLUMNS, *labels])

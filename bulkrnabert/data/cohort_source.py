@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.annotation import GeneAnnotation
 from bulkrnabert.data.clinical import Clinical
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.sources.files import ExpressionTable
+from bulkrnabert.data.sources.sesame import Arrays
 from bulkrnabert.data.sources.star import StarGenes, StarReader
+from bulkrnabert.data.survival_endpoints import DEFAULT_POLICY, SurvivalPolicy
 from bulkrnabert.data.units import Unit, stored_unit, to_stored
+from bulkrnabert.errors import VocabularyError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ NORMAL_TISSUE = "normal_tissue"
 
 @dataclass(frozen=True)
 class Rejected:
-    """A sample that is left out, and why; the columns of `rejected.tsv`."""
+    """A sample that is left out of a modality, and why; the columns of `rejected.tsv`."""
 
     sample_id: str
     patient_id: str
@@ -39,6 +43,7 @@ class Rejected:
     file: str
     rule: str
     reason: str
+    modality: str = keys.RNASEQ
 
 
 class ExpressionValues(Protocol):
@@ -61,7 +66,7 @@ class ExpressionValues(Protocol):
         """Unit of what `pieces` gives."""
 
     def pieces(self, rows: Sequence[int], vocabulary: GeneVocabulary) -> Iterator[npt.NDArray[np.float32]]:
-        """Values of these rows in their order, shape (some, n_vocabulary) a piece."""
+        """Values of these rows in their order, shape (some, n_vocabulary) a piece; the source has all these genes."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +103,28 @@ class StarValues:
 
 @dataclass(frozen=True)
 class TableValues:
-    """Values of a table in memory, converted piece by piece."""
+    """Values of a table in memory, converted piece by piece.
+
+    Attributes:
+        table: Samples x genes, NaN where a value is missing.
+        unit: What its numbers are.
+        gene_lengths: Bases of each gene of the table, for counts.
+        dropped: What was left out, as (rule, name).
+        annotation: Where the gene ids come from, if somebody said so.
+        renamed: Ensembl ids for the symbols of the table, where they have been looked up.
+    """
 
     table: ExpressionTable
     unit: Unit
     gene_lengths: npt.NDArray[np.float64] | None
     dropped: tuple[tuple[str, str], ...]
     annotation: str = ""
+    renamed: RenamedGenes | None = None
 
     @property
     def genes(self) -> GeneVocabulary:
         """Genes of the table."""
-        return self.table.genes
+        return self.renamed.genes if self.renamed else self.table.genes
 
     @property
     def stored_unit(self) -> Unit:
@@ -124,9 +139,60 @@ class TableValues:
             part = self.table.values[list(rows[start : start + ROWS_PER_PIECE])]
             stored = to_stored(part, self.unit, self.gene_lengths)
             n_clipped += stored.n_clipped
-            yield alignment.apply(stored.values)
+            yield alignment.apply(stored.values[:, self.renamed.keep_idx] if self.renamed else stored.values)
         if n_clipped:
             logger.info("%d values just below zero (as %s) were set to zero", n_clipped, self.unit.linear)
+
+
+@dataclass(frozen=True)
+class RenamedGenes:
+    """Genes of a table under other ids.
+
+    Attributes:
+        genes: Those that have one.
+        keep_idx: Column of the table of each, shape (n_genes,).
+    """
+
+    genes: GeneVocabulary
+    keep_idx: npt.NDArray[np.int64]
+
+
+def with_ensembl_ids(values: TableValues, annotation: GeneAnnotation, where: str) -> TableValues:
+    """The table with Ensembl ids for its symbols; conversion to TPM still runs over all of its genes.
+
+    A symbol that does not name exactly one gene is left out and listed, never guessed.
+
+    Args:
+        values: A table of symbols. Not modified.
+        annotation: Where the ids come from.
+        where: Name of the table, for messages.
+    Raises:
+        VocabularyError: none of the symbols is known.
+    """
+    symbols = values.table.gene_ids
+    resolved = annotation.resolve(symbols)
+    name = annotation.release or annotation.source
+    if not resolved.gene_ids:
+        raise VocabularyError(
+            f"{where}: none of its {len(symbols)} gene names, as {symbols[0]!r}, is a symbol of {name}; check that the"
+            " names are human gene symbols"
+        )
+    logger.info(
+        "%s: %d of %d symbols have an Ensembl id in %s, %d are left out",
+        where,
+        len(resolved.gene_ids),
+        len(symbols),
+        name,
+        len(resolved.dropped),
+    )
+    kept = tuple(symbols[position] for position in resolved.keep_idx)
+    genes = annotation.fill(GeneVocabulary(resolved.gene_ids, kept, ("",) * len(kept)))
+    return replace(
+        values,
+        dropped=(*values.dropped, *resolved.dropped),
+        annotation=f"symbols through {name}",
+        renamed=RenamedGenes(genes, resolved.keep_idx),
+    )
 
 
 @dataclass(frozen=True)
@@ -158,12 +224,35 @@ class Source:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How inputs are read: endpoint, cohort column, whether normal tissue is kept, a file of gene lengths."""
+    """How inputs are read.
+
+    Attributes:
+        endpoint: Survival endpoint: `OS`, `PFI`, `DSS` or `DFI`.
+        cohort_column: Column of clinical tables that holds the cohort; empty to ignore it.
+        use_normals: Whether normal tissue of the GDC and of own tables is kept; GTEx and ENCODE always keep theirs.
+        gene_lengths: File of gene lengths, which turn counts into TPM.
+        annotation: Genes with their symbols, types and lengths; lengths turn counts into TPM as well.
+        probe_annotation: Probe-to-gene table of methylation arrays.
+        arrays: Several methylation arrays in a run: refused, or only the probes that all have are used.
+        max_missing_probes: A methylation sample with a larger share of its probes missing is rejected.
+        survival: What becomes of odd times.
+        cdr: File of the TCGA clinical data resource, which then gives the endpoint of TCGA patients.
+        merge: Cohorts to merge, as `GBMLGG` or `NAME=A+B`.
+        scratch_folder: Folder for temporary files; the system's when None.
+    """
 
     endpoint: str = "OS"
     cohort_column: str = keys.COHORT
     use_normals: bool = False
     gene_lengths: Path | None = None
+    annotation: GeneAnnotation | None = None
+    probe_annotation: Path | None = None
+    arrays: Arrays = "refuse"
+    max_missing_probes: float = 0.3
+    survival: SurvivalPolicy = DEFAULT_POLICY
+    cdr: Path | None = None
+    merge: tuple[str, ...] = ()
+    scratch_folder: Path | None = None
 
 
 def drop_normals(

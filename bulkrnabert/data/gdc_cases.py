@@ -5,37 +5,54 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.data.clinical import PATIENT_COLUMNS, Clinical, survival_flags
+from bulkrnabert.data.clinical import MISSING_TEXT, PATIENT_COLUMNS, Clinical
+from bulkrnabert.data.survival_endpoints import (
+    ALIVE_WITH_DAYS,
+    DEAD_WITHOUT_DAYS,
+    DEATH_DAY_IGNORED,
+    DEFAULT_POLICY,
+    FOLLOW_UP_AFTER_DEATH,
+    NO_FOLLOW_UP,
+    UNKNOWN_VITAL_STATUS,
+    UNREADABLE_DAYS,
+    Outcome,
+    SurvivalPolicy,
+    judge_outcome,
+    unusable,
+)
 from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 ENDPOINT = "OS"
-UNKNOWN_VITAL_STATUS = "unknown_vital_status"
-DEAD_WITHOUT_DAYS = "dead_without_days_to_death"
-ALIVE_WITH_DAYS = "alive_with_days_to_death"
-NO_FOLLOW_UP = "no_follow_up"
-FOLLOW_UP_AFTER_DEATH = "follow_up_after_death"
+NOT_SAID = MISSING_TEXT | {"'--", "--", "not reported", "not applicable", "unknown"}
 
 
-def read_gdc_cases(path: Path) -> Clinical:
+def read_gdc_cases(path: Path, policy: SurvivalPolicy = DEFAULT_POLICY) -> Clinical:
     """Read `cases.json` of a raw folder.
 
     Event: `vital_status` is Dead. Time: `days_to_death` of the dead, else the last of
     `diagnoses.days_to_last_follow_up` (primary disease) and `follow_ups.days_to_follow_up`: releases moved the field to
-    and fro. The dead without a day of death, the living with one, those without follow-up, and times below or at zero
-    stay out of survival, each with a flag; a follow-up after death is flagged and the death counts.
+    and fro. The dead without a day of death, those of unknown status or without follow-up, and times that the policy
+    does not take stay out of survival, each with a flag; a follow-up after death is flagged and the death counts. Days
+    may be written as numbers or as text of a number; other text puts the patient out with the flag `unreadable_days`.
+    The project is kept as the label `project_id`.
 
+    Args:
+        path: A list of cases with `demographic`, `diagnoses`, `follow_ups` and `project`, as the portal sent them.
+        policy: What becomes of odd times, and of the living with a day of death.
     Raises:
         DataError: not the cases of the GDC.
     Source:
-        GDC data dictionary and release notes 42 and 43 (fields moved).
+        GDC data dictionary and release notes 42 and 43 (fields moved), API 8.5 (`sex_at_birth` for `gender`). Records
+        of 2017 have status and day of death in `diagnoses`; they are read where `demographic` has none.
     """
     try:
         cases = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +60,7 @@ def read_gdc_cases(path: Path) -> Clinical:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(cases, list) or not all(isinstance(case, dict) and case.get("submitter_id") for case in cases):
         raise DataError(f"{path}: expected a list of GDC cases with `submitter_id`; download the project again")
-    records = [_patient(case, path.name) for case in cases]
+    records = [_patient(case, path.name, policy) for case in cases]
     patients = pd.DataFrame(records, columns=[*PATIENT_COLUMNS, *_LABELS]).sort_values(keys.PATIENT_ID)
     twice = patients[keys.PATIENT_ID].duplicated()
     if twice.any():
@@ -58,66 +75,99 @@ def read_gdc_cases(path: Path) -> Clinical:
     return Clinical(patients.reset_index(drop=True), {}, frozenset(), has_cohorts=True, source=path.name)
 
 
-_LABELS = ("sex", "race", "age_at_diagnosis_days", "stage", "diagnosis")
+_LABELS = (keys.PROJECT_ID, "sex", "race", "age_at_diagnosis_days", "stage", "diagnosis")
 
 
-def _patient(case: dict[str, Any], source: str) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Course:
+    """What a case says: status in lower case, days (NaN: not said), and whether every number of days is one."""
+
+    status: str
+    death: float
+    follow_up: float
+    is_readable: bool
+
+
+def _patient(case: dict[str, Any], source: str, policy: SurvivalPolicy) -> dict[str, object]:
     demographic = case.get("demographic") or {}
-    diagnoses = case.get("diagnoses") or []
-    marked = [diagnosis for diagnosis in diagnoses if diagnosis.get("diagnosis_is_primary_disease")]
-    primary = marked or diagnoses
-    death = _number(demographic.get("days_to_death"))
-    follow_up = _latest(
-        [diagnosis.get("days_to_last_follow_up") for diagnosis in primary]
-        + [visit.get("days_to_follow_up") for visit in case.get("follow_ups") or []]
-    )
-    status = str(demographic.get("vital_status") or "").lower()
-    time, event, flags = _overall_survival(status, death, follow_up)
+    primary = _primary_diagnoses(case)
+    outcome = _overall_survival(_course(case, primary), policy)
     first = primary[0] if primary else {}
+    project = str((case.get("project") or {}).get("project_id") or "")
     return {
         keys.PATIENT_ID: str(case["submitter_id"]),
-        keys.COHORT: str((case.get("project") or {}).get("project_id") or ""),
-        keys.TIME_DAYS: time,
-        keys.EVENT: event,
+        keys.COHORT: project,
+        keys.TIME_DAYS: outcome.time_days,
+        keys.EVENT: outcome.event,
         keys.ENDPOINT: ENDPOINT,
         keys.ENDPOINT_SOURCE: f"{source}: vital_status, days_to_death, follow-up",
-        keys.FLAGS: ";".join(flags),
+        keys.FLAGS: ";".join(outcome.flags),
+        keys.PROJECT_ID: project,
         "sex": _text(demographic.get("sex_at_birth") or demographic.get("gender")),
         "race": _text(demographic.get("race")),
         "age_at_diagnosis_days": _text(first.get("age_at_diagnosis")),
-        "stage": _text(first.get("ajcc_pathologic_stage")),
+        "stage": _text(first.get("ajcc_pathologic_stage") or first.get("tumor_stage")),
         "diagnosis": _text(first.get("primary_diagnosis")),
     }
 
 
-def _overall_survival(status: str, death: float, follow_up: float) -> tuple[float, float, list[str]]:
-    unusable = math.nan
-    if status not in ("alive", "dead"):
-        return unusable, unusable, [UNKNOWN_VITAL_STATUS]
-    notes = []
-    if status == "dead":
-        if math.isnan(death):
-            return unusable, unusable, [DEAD_WITHOUT_DAYS]
-        if follow_up > death:
-            notes.append(FOLLOW_UP_AFTER_DEATH)
-        time, event = death, 1.0
-    else:
-        if not math.isnan(death):
-            return unusable, unusable, [ALIVE_WITH_DAYS]
-        if math.isnan(follow_up):
-            return unusable, unusable, [NO_FOLLOW_UP]
-        time, event = follow_up, 0.0
-    faults = survival_flags(time, event)
-    return (unusable, unusable, notes + faults) if faults else (time, event, notes)
+def _primary_diagnoses(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Diagnoses marked as the primary disease; without any such mark, those that are not marked as another one."""
+    diagnoses = _entries(case, "diagnoses")
+    marks = [str(diagnosis.get("diagnosis_is_primary_disease")).lower() for diagnosis in diagnoses]
+    wanted = "true" if "true" in marks else "none"
+    return [diagnosis for diagnosis, mark in zip(diagnoses, marks, strict=True) if mark == wanted]
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+def _entries(case: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [entry for entry in case.get(name) or [] if isinstance(entry, dict)]
 
 
-def _latest(values: list[object]) -> float:
-    present = [number for number in map(_number, values) if not math.isnan(number)]
-    return max(present, default=math.nan)
+def _course(case: dict[str, Any], primary: list[dict[str, Any]]) -> _Course:
+    places = [case.get("demographic") or {}, *primary]
+    status = next((str(place["vital_status"]) for place in places if place.get("vital_status")), "")
+    deaths = [_days(place.get("days_to_death")) for place in places]
+    follow_ups = [_days(diagnosis.get("days_to_last_follow_up")) for diagnosis in primary]
+    follow_ups += [_days(visit.get("days_to_follow_up")) for visit in _entries(case, "follow_ups")]
+    said = [days for days in deaths if days is not None and not math.isnan(days)]
+    visits = [days for days in follow_ups if days is not None and not math.isnan(days)]
+    return _Course(
+        status.strip().lower(),
+        said[0] if said else math.nan,
+        max(visits, default=math.nan),
+        is_readable=None not in [*deaths, *follow_ups],
+    )
+
+
+def _overall_survival(course: _Course, policy: SurvivalPolicy) -> Outcome:
+    if course.status not in ("alive", "dead"):
+        return unusable(UNKNOWN_VITAL_STATUS)
+    if not course.is_readable:
+        return unusable(UNREADABLE_DAYS)
+    if course.status == "dead":
+        if math.isnan(course.death):
+            return unusable(DEAD_WITHOUT_DAYS)
+        notes = (FOLLOW_UP_AFTER_DEATH,) if course.follow_up > course.death else ()
+        return judge_outcome(course.death, 1.0, policy, notes)
+    is_conflict = not math.isnan(course.death)
+    if is_conflict and policy.alive_with_days_to_death == "exclude":
+        return unusable(ALIVE_WITH_DAYS)
+    if math.isnan(course.follow_up):
+        return unusable(NO_FOLLOW_UP)
+    return judge_outcome(course.follow_up, 0.0, policy, (DEATH_DAY_IGNORED,) if is_conflict else ())
+
+
+def _days(value: object) -> float | None:
+    """A number of days, NaN where nothing is said, None where what is said is no number."""
+    if value is None or str(value).strip().lower() in NOT_SAID:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        days = float(value)
+    except ValueError:
+        return None
+    return days if math.isfinite(days) else None
 
 
 def _text(value: object) -> str:

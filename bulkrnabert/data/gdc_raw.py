@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from bulkrnabert.data.cohort_source import (
     GDC,
     OPEN,
     ROW,
+    ExpressionValues,
     InputOptions,
     Rejected,
     Source,
@@ -20,32 +22,57 @@ from bulkrnabert.data.cohort_source import (
     drop_normals,
 )
 from bulkrnabert.data.gdc_cases import read_gdc_cases
+from bulkrnabert.data.merged_cohorts import merged_name
 from bulkrnabert.data.samplesheet import COHORT_NAME_RULE, is_cohort_name
-from bulkrnabert.data.sources.gdc_plan import file_path, read_plan
+from bulkrnabert.data.sources.gdc_plan import PlannedFile, file_path, read_plan
 from bulkrnabert.data.sources.star import read_star_genes
 from bulkrnabert.data.units import Unit
 from bulkrnabert.errors import DataError
 
 
 def read_gdc_raw(folder: Path, options: InputOptions) -> Source:
+    """Read a raw folder of RNA-seq.
+
+    Raises:
+        DataError: no complete raw folder of the GDC, or an endpoint that the GDC does not have.
+    """
+    return read_raw_folder(
+        folder, options, keys.RNASEQ, Unit("tpm"), lambda paths: StarValues(paths, read_star_genes(paths[0]))
+    )
+
+
+def read_raw_folder(
+    folder: Path,
+    options: InputOptions,
+    modality: str,
+    unit: Unit,
+    values_of: Callable[[tuple[Path, ...]], ExpressionValues],
+) -> Source:
     """Read the plan and the clinical records of a raw folder, and find its files.
 
+    Args:
+        folder: Output of `bulkrnabert download`.
+        options: How to read it.
+        modality: `rnaseq` or `methylation`, which the folder must hold.
+        unit: What its numbers are.
+        values_of: Makes the way to the values of its files, in the order of the plan.
     Raises:
         DataError: no complete raw folder of the GDC, or an endpoint that the GDC does not have.
     """
     plan_path = folder / keys.PLAN_JSON
     plan = read_plan(folder)
     files = plan.files
-    if plan.modality != keys.RNASEQ:
-        raise DataError(f"{plan_path}: modality {plan.modality!r}; this release preprocesses {keys.RNASEQ} only")
+    if plan.modality != modality:
+        raise DataError(f"{plan_path}: modality {plan.modality!r}, expected {modality!r}")
     if not files:
         raise DataError(f"{plan_path}: the plan lists no file; check --projects of the download")
     wrong = sorted({file.project_id for file in files if not is_cohort_name(file.project_id)})
     if wrong:
         raise DataError(f"{plan_path}: project {wrong[0]!r}; a cohort is named with {COHORT_NAME_RULE}")
-    if options.endpoint != "OS":
+    if options.endpoint != "OS" and options.cdr is None:
         raise DataError(
-            f"{folder}: the GDC's cases have overall survival only, not {options.endpoint}; use --endpoint OS"
+            f"{folder}: the GDC's cases have overall survival only, not {options.endpoint}; use --endpoint OS, or give"
+            " the TCGA clinical data resource with --cdr FILE"
         )
     paths = tuple(file_path(folder, file) for file in files)
     absent = [path for path in paths if not path.is_file()]
@@ -58,9 +85,9 @@ def read_gdc_raw(folder: Path, options: InputOptions) -> Source:
             {
                 keys.SAMPLE_ID: file.sample_id,
                 keys.PATIENT_ID: file.patient_id,
-                keys.COHORT: file.project_id,
+                keys.COHORT: merged_name(file.project_id, plan.merged),
                 keys.PROJECT_ID: file.project_id,
-                keys.SAMPLE_TYPE: sample_type_from_text(file.sample_type),
+                keys.SAMPLE_TYPE: _sample_type(file),
                 keys.SOURCE: GDC,
                 ROW: row,
             }
@@ -68,7 +95,15 @@ def read_gdc_raw(folder: Path, options: InputOptions) -> Source:
         ]
     )
     rejected = [
-        Rejected(file.sample_id, file.patient_id, file.project_id, file.file_name, file.rule, file.reason)
+        Rejected(
+            file.sample_id,
+            file.patient_id,
+            merged_name(file.project_id, plan.merged),
+            file.file_name,
+            file.rule,
+            file.reason,
+            modality,
+        )
         for file in plan.rejected
     ]
     samples = drop_normals(samples, rejected, options, lambda row: paths[row].name)
@@ -76,10 +111,17 @@ def read_gdc_raw(folder: Path, options: InputOptions) -> Source:
     return Source(
         GDC,
         folder,
-        StarValues(paths, read_star_genes(paths[0])),
+        values_of(paths),
         samples,
         tuple(rejected),
-        read_gdc_cases(folder / keys.CASES_JSON),
-        Unit("tpm"),
+        read_gdc_cases(folder / keys.CASES_JSON, options.survival),
+        unit,
         OPEN if is_open else CONTROLLED,
+        modality,
     )
+
+
+def _sample_type(file: PlannedFile) -> str:
+    """By the published type; where that says nothing, by the tissue that the download made out."""
+    found = sample_type_from_text(file.sample_type)
+    return file.tissue if found == keys.UNKNOWN and file.tissue in (keys.TUMOR, keys.NORMAL) else found

@@ -25,12 +25,19 @@ ENSEMBL_ID = re.compile(r"^ENSG(R?)\d+(\.\d+)?(_PAR_Y)?$")
 PAR_Y_ID = re.compile(r"^(ENSG\d+(\.\d+)?_PAR_Y|ENSGR\d+(\.\d+)?)$")
 SYMBOL_ENTREZ_ID = re.compile(r"^([^|]*)\|\d+$")
 SUMMARY_ROW = re.compile(r"^(N_(unmapped|multimapping|noFeature|ambiguous)|__\w+)$")
+# What a spreadsheet makes of MARCH1, SEPT2, DEC1: `1-Mar`, `02-Sep`, `Mar-01`, `2001-03-01`, `3/1/2001`.
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)"
+EXCEL_DATE = re.compile(
+    rf"^(\d{{1,2}}-{_MONTH}(-\d{{2,4}})?|{_MONTH}-\d{{1,2}}"
+    r"|\d{4}-\d\d-\d\d( 00:00:00)?|\d{1,2}/\d{1,2}/\d{2,4})$",
+    re.IGNORECASE,
+)
 SPIKE_IN = re.compile(r"^(ERCC-\d{5}|gSpikein_.*)$")
 N_EXAMPLES = 5
 
 
 def _examples(items: Sequence[str]) -> str:
-    shown = ", ".join(repr(item) for item in items[:N_EXAMPLES])
+    shown = ", ".join(repr(shorten(item)) for item in items[:N_EXAMPLES])
     return shown + (", …" if len(items) > N_EXAMPLES else "")
 
 

@@ -1,11 +1,11 @@
-"""From inputs to a cohorts folder: one gene list, one unit, one table a cohort, a reason for all that is left out."""
+"""From inputs to a cohorts folder: one gene list and one unit a modality, and a reason for all that is left out."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +14,101 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys, provenance
-from bulkrnabert.data.clinical import CONFLICTING_ROWS, NO_CLINICAL_ROW, PATIENT_COLUMNS
-from bulkrnabert.data.cohort_source import CONTROLLED, LOCAL, OPEN, ROW, Rejected, Source
+from bulkrnabert.data.annotation import GeneAnnotation, annotation_from_star
+from bulkrnabert.data.cohort_source import (
+    CONTROLLED,
+    LOCAL,
+    OPEN,
+    ROW,
+    Rejected,
+    Source,
+    StarValues,
+    TableValues,
+    with_ensembl_ids,
+)
+from bulkrnabert.data.cohort_summary import (
+    MODALITY,
+    cohort_rows,
+    pair_account,
+    patient_table,
+    rejected_rows,
+    write_patients,
+)
+from bulkrnabert.data.gene_lists import (
+    MIN_COVERAGE,
+    GeneAccount,
+    MissingGenes,
+    genes_in_common,
+    genes_of_vocabulary,
+    vocabulary_kind,
+)
 from bulkrnabert.data.genes import GeneVocabulary
-from bulkrnabert.data.tables import CohortTableWriter, TableHeader, cohort_path
+from bulkrnabert.data.methylation import MethylationValues
+from bulkrnabert.data.probe_coverage import combined_coverage
+from bulkrnabert.data.survival_endpoints import (
+    DEFAULT_POLICY,
+    SurvivalPolicy,
+    survival_account,
+    write_survival_account,
+)
+from bulkrnabert.data.tables import MODALITIES, CohortTableWriter, TableHeader, cohort_path, genes_path
+from bulkrnabert.data.units import TRANSCRIPTS_PER_MILLION
 from bulkrnabert.errors import DataError, VocabularyError
 
 logger = logging.getLogger(__name__)
 
-PROTEIN_CODING = "protein_coding"
-MIN_COVERAGE = 0.8
-N_EXAMPLES = 5
+MAX_MISSING_SHARE = 0.5
+RESCALED = "tpm over the gene list sums to 1e6 in every sample"
 
-NOT_PROTEIN_CODING = "not_protein_coding"
-NOT_EVERYWHERE = "not_in_every_cohort"
-NOT_IN_VOCABULARY = "not_in_vocabulary"
-VOCABULARY_GENE_ABSENT = "vocabulary_gene_absent"
 NOT_FINITE = "not_finite"
 NO_EXPRESSION = "no_expression"
-SEVERAL_COHORTS = "several_cohorts"
+TOO_MANY_MISSING_GENES = "too_many_genes_missing"
 
 
 @dataclass(frozen=True)
-class DroppedGenes:
-    """Genes of one source that are left out by one rule."""
+class PlanOptions:
+    """How gene lists and values are settled.
 
-    rule: str
-    source: str
-    genes: tuple[str, ...]
+    Attributes:
+        vocabulary: File of the genes of RNA-seq; without one, those that every source has.
+        methylation_vocabulary: The same for methylation.
+        missing_genes: Genes of a vocabulary that a source lacks stay as missing values (`keep`), or leave the list.
+        min_coverage: Share of a vocabulary that each source must have, in [0, 1].
+        annotation: Genes with their symbols and types.
+        rescale_tpm: Whether each sample's TPM is made to sum to a million over the gene list.
+        survival: What becomes of odd times.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        """As in `summary.json`."""
-        return {
-            "rule": self.rule,
-            "source": self.source,
-            "n": len(self.genes),
-            "examples": list(self.genes[:N_EXAMPLES]),
-        }
+    vocabulary: Path | None = None
+    methylation_vocabulary: Path | None = None
+    missing_genes: MissingGenes = "keep"
+    min_coverage: float = MIN_COVERAGE
+    annotation: GeneAnnotation | None = None
+    rescale_tpm: bool = False
+    survival: SurvivalPolicy = DEFAULT_POLICY
+
+
+@dataclass(frozen=True)
+class ModalityPlan:
+    """What will be written of one modality.
+
+    Attributes:
+        modality: `rnaseq` or `methylation`.
+        sources: Inputs of this modality.
+        genes: The one gene list of its tables.
+        accounts: What becomes of the genes of each source.
+        unit: The one unit of its tables, in canonical text.
+        annotation: Where gene ids come from, as far as the files say.
+        is_rescaled: Whether the TPM of each sample is made to sum to a million over the gene list.
+    """
+
+    modality: str
+    sources: tuple[Source, ...]
+    genes: GeneVocabulary
+    accounts: tuple[GeneAccount, ...]
+    unit: str
+    annotation: str
+    is_rescaled: bool
 
 
 @dataclass(frozen=True)
@@ -58,36 +116,37 @@ class Plan:
     """What will be written, known before any value is converted.
 
     Attributes:
-        sources: Inputs that have samples or rejected samples.
-        genes: The one gene list of the folder.
-        dropped: Genes left out, by source and rule.
-        unit: The one unit of the folder, in canonical text.
+        parts: One a modality, RNA-seq first.
         data_access: The strictest access class of the inputs.
-        annotation: Where gene ids come from, as far as the files say.
+        survival: What becomes of odd times.
     """
 
-    sources: tuple[Source, ...]
-    genes: GeneVocabulary
-    dropped: tuple[DroppedGenes, ...]
-    unit: str
+    parts: tuple[ModalityPlan, ...]
     data_access: str
-    annotation: str
+    survival: SurvivalPolicy
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Inputs of all modalities."""
+        return tuple(source for part in self.parts for source in part.sources)
 
 
-def plan_cohorts(sources: Sequence[Source], vocabulary: Path | None = None) -> Plan:
-    """Settle the gene list and the unit, and refuse inputs that do not go together.
+def plan_cohorts(sources: Sequence[Source], options: PlanOptions | None = None) -> Plan:
+    """Settle the gene list and the unit of each modality, and refuse inputs that do not go together.
 
-    Without a vocabulary the list is the genes that every input has, protein-coding ones only where gene types are
-    known, in the order of their ids. With one it is the genes of the vocabulary that every input has, in its order.
+    Without a vocabulary the list is the genes that every input has, without those known to code for no protein, in the
+    order of their ids. With one it is the genes of the vocabulary, in its order. Where Ensembl ids and symbols meet,
+    the symbols are looked up: in the annotation, else in the STAR-Counts files of the run, which carry both.
 
     Args:
         sources: From `collect_sources`.
-        vocabulary: A list of genes, `.txt` (one a line), or `.tsv` or `.csv` (`gene_id, symbol, gene_type`).
+        options: How to settle them.
     Raises:
         DataError: a source has no sample left, or units differ.
-        VocabularyError: Ensembl ids in one source and symbols in another, no gene in common, or a source has less than
-            80 % of the vocabulary.
+        VocabularyError: Ensembl ids in one source and symbols in another with no way between them, no gene in common,
+            or a source has too little of a vocabulary.
     """
+    options = options or PlanOptions()
     for source in sources:
         if source.samples.empty:
             rules = Counter(item.rule for item in source.rejected)
@@ -96,28 +155,74 @@ def plan_cohorts(sources: Sequence[Source], vocabulary: Path | None = None) -> P
                 f" {', '.join(f'{n} {rule}' for rule, n in sorted(rules.items())) or 'none'}. Check the cohort column"
                 " of the clinical table and the cohort that was asked for"
             )
+    parts = tuple(
+        _plan_modality(modality, own, options)
+        for modality in MODALITIES
+        if (own := [source for source in sources if source.modality == modality])
+    )
+    if options.rescale_tpm and not any(part.is_rescaled for part in parts):
+        raise DataError("--rescale-tpm: nothing in this run becomes TPM; leave it out")
+    access = {source.data_access for source in sources}
+    return Plan(parts, next(name for name in (CONTROLLED, LOCAL, OPEN) if name in access), options.survival)
+
+
+def _plan_modality(modality: str, sources: list[Source], options: PlanOptions) -> ModalityPlan:
+    vocabulary = options.vocabulary if modality == keys.RNASEQ else options.methylation_vocabulary
+    sources = _with_one_kind(sources, options.annotation, vocabulary)
     _refuse_mixed("gene ids", {str(source.where): source.values.genes.kind for source in sources}, VocabularyError)
     units = {str(source.where): str(source.values.stored_unit) for source in sources}
     _refuse_mixed("units after conversion", units, DataError)
-    dropped = [
-        DroppedGenes(rule, source.label, tuple(names))
-        for source in sources
-        for rule, names in _by_rule(source.values.dropped).items()
-    ]
     if vocabulary is None:
-        genes = _common_genes(sources, dropped)
+        listed = genes_in_common(sources, _gene_types(options.annotation) if modality == keys.RNASEQ else {})
     else:
-        genes = _genes_of_vocabulary(vocabulary, sources, dropped)
-    access = {source.data_access for source in sources}
-    logger.info("gene list: %d genes, sha256 %s…", len(genes), genes.sha256[:12])
-    return Plan(
+        listed = genes_of_vocabulary(vocabulary, sources, options.missing_genes, options.min_coverage)
+    genes = options.annotation.fill(listed.genes) if options.annotation else listed.genes
+    unit = next(iter(units.values()))
+    return ModalityPlan(
+        modality,
         tuple(sources),
         genes,
-        tuple(dropped),
-        next(iter(units.values())),
-        next(name for name in (CONTROLLED, LOCAL, OPEN) if name in access),
+        listed.accounts,
+        unit,
         ", ".join(sorted({source.values.annotation for source in sources} - {""})),
+        options.rescale_tpm and unit == "tpm",
     )
+
+
+def _gene_types(annotation: GeneAnnotation | None) -> dict[str, str]:
+    if annotation is None:
+        return {}
+    pairs = zip(annotation.gene_ids, annotation.gene_types, strict=True)
+    return {gene_id: gene_type for gene_id, gene_type in pairs if gene_type}
+
+
+def _with_one_kind(sources: list[Source], annotation: GeneAnnotation | None, vocabulary: Path | None) -> list[Source]:
+    """Look the symbols of own tables up where Ensembl ids are wanted: by a vocabulary, an annotation, or a source."""
+    kinds = {source.values.genes.kind for source in sources}
+    wanted = vocabulary_kind(vocabulary) if vocabulary else "ensembl"
+    if wanted == "symbol" or "symbol" not in kinds:
+        return sources
+    known = annotation if annotation is not None and annotation.has_symbols else None
+    if known is None and "ensembl" in kinds:
+        star = next((source.values.first for source in sources if isinstance(source.values, StarValues)), None)
+        known = annotation_from_star(star) if star else None
+    if known is None:
+        return sources
+    return [
+        replace(source, values=with_ensembl_ids(source.values, known, str(source.where)))
+        if isinstance(source.values, TableValues) and source.values.genes.kind == "symbol"
+        else source
+        for source in sources
+    ]
+
+
+def _refuse_mixed(what: str, found: dict[str, str], error: type[DataError]) -> None:
+    if len(set(found.values())) > 1:
+        listed = "; ".join(f"{where}: {value}" for where, value in found.items())
+        hint = ", or give the Ensembl ids of the symbols with --annotation FILE" if what == "gene ids" else ""
+        raise error(
+            f"the inputs of a run must agree in their {what}, found {listed}; preprocess them in separate runs{hint}"
+        )
 
 
 def write_cohorts(plan: Plan, out: Path) -> dict[str, Any]:
@@ -132,209 +237,173 @@ def write_cohorts(plan: Plan, out: Path) -> dict[str, Any]:
         DataError: a cohort has no sample with usable values, or the folder holds something else.
     """
     refuse_foreign_folder(out)
-    rejected = [item for source in plan.sources for item in source.rejected]
+    rejected = [replace(item, modality=source.modality) for source in plan.sources for item in source.rejected]
     with provenance.atomic_path(out) as folder:
         folder.mkdir()
-        cohorts = sorted({cohort for source in plan.sources for cohort in source.samples[keys.COHORT]})
-        kept = pd.concat([_write_cohort(plan, cohort, folder, rejected) for cohort in cohorts], ignore_index=True)
-        plan.genes.to_tsv(folder / keys.GENES_TSV)
-        patients = _patients(plan, kept)
-        _write_patients(patients, folder / keys.CLINICAL_TSV)
+        kept = pd.concat([_write_modality(plan, part, folder, rejected) for part in plan.parts], ignore_index=True)
+        patients = patient_table(plan.sources, kept)
+        write_patients(patients, folder / keys.CLINICAL_TSV)
+        if (patients[keys.ENDPOINT] != "").any():
+            write_survival_account(survival_account(patients, plan.survival), folder)
         rejected.sort(key=astuple)
-        pd.DataFrame([astuple(item) for item in rejected], columns=[field.name for field in fields(Rejected)]).to_csv(
-            folder / keys.REJECTED_TSV, sep="\t", index=False, lineterminator="\n"
+        _write_tsv(
+            pd.DataFrame([astuple(item) for item in rejected], columns=[field.name for field in fields(Rejected)]),
+            folder / keys.REJECTED_TSV,
         )
+        _write_dropped_genes(plan, folder / keys.GENES_DROPPED_TSV)
         summary = _summary(plan, kept, patients, rejected)
         provenance.write_json(folder / keys.SUMMARY_JSON, summary)
     return summary
 
 
-def _refuse_mixed(what: str, found: dict[str, str], error: type[DataError]) -> None:
-    if len(set(found.values())) > 1:
-        listed = "; ".join(f"{where}: {value}" for where, value in found.items())
-        raise error(f"the inputs of a run must agree in their {what}, found {listed}; preprocess them in separate runs")
-
-
-def _by_rule(dropped: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    grouped: defaultdict[str, list[str]] = defaultdict(list)
-    for rule, name in dropped:
-        grouped[rule].append(name)
-    return grouped
-
-
-def _common_genes(sources: Sequence[Source], dropped: list[DroppedGenes]) -> GeneVocabulary:
-    common = set.intersection(*(set(source.values.genes.gene_ids) for source in sources))
-    types: dict[str, str] = {}
-    symbols: dict[str, str] = {}
-    for source in sources:
-        genes = source.values.genes
-        for gene_id, symbol, gene_type in zip(genes.gene_ids, genes.symbols, genes.gene_types, strict=True):
-            if gene_type:
-                types.setdefault(gene_id, gene_type)
-            if symbol:
-                symbols.setdefault(gene_id, symbol)
-    coding = {gene_id for gene_id in common if types[gene_id] == PROTEIN_CODING} if types.keys() >= common else common
-    for source in sources:
-        own = source.values.genes.gene_ids
-        for rule, names in (
-            (NOT_EVERYWHERE, [gene_id for gene_id in own if gene_id not in common]),
-            (NOT_PROTEIN_CODING, [gene_id for gene_id in own if gene_id in common and gene_id not in coding]),
-        ):
-            if names:
-                dropped.append(DroppedGenes(rule, source.label, tuple(names)))
-                logger.info("%s: %d genes left out: %s", source.where, len(names), rule)
-    if not coding:
-        raise VocabularyError(
-            f"no gene in common between {', '.join(str(source.where) for source in sources)}"
-            + (" that is protein-coding" if common else "")
-            + "; check that their gene ids are of one kind and one organism"
-        )
-    ordered = sorted(coding)
-    return GeneVocabulary(
-        tuple(ordered),
-        tuple(symbols.get(gene_id, "") for gene_id in ordered),
-        tuple(types.get(gene_id, "") for gene_id in ordered),
+def _write_modality(plan: Plan, part: ModalityPlan, folder: Path, rejected: list[Rejected]) -> pd.DataFrame:
+    """Tables, gene list and probe coverage of one modality; returns the samples that were written."""
+    cohorts = sorted({cohort for source in part.sources for cohort in source.samples[keys.COHORT]})
+    kept = pd.concat(
+        [_write_cohort(part, cohort, plan.data_access, folder, rejected) for cohort in cohorts], ignore_index=True
     )
+    part.genes.to_tsv(genes_path(folder, part.modality))
+    measured = [source.values for source in part.sources if isinstance(source.values, MethylationValues)]
+    coverage = combined_coverage([values for values in measured if values.is_aggregated], part.genes)
+    if coverage is not None:
+        _write_tsv(coverage, folder / keys.PROBE_COVERAGE_TSV)
+    return kept.assign(**{MODALITY: part.modality})
 
 
-def _genes_of_vocabulary(path: Path, sources: Sequence[Source], dropped: list[DroppedGenes]) -> GeneVocabulary:
-    is_table = path.suffix.lower() in (".tsv", ".csv")
-    listed = GeneVocabulary.from_tsv(path) if is_table else GeneVocabulary.from_txt(path)
-    absent: set[str] = set()
-    for source in sources:
-        own = source.values.genes
-        if own.kind != listed.kind:
-            raise VocabularyError(
-                f"{path} lists {listed.kind} ids (as {listed.gene_ids[0]!r}) but {source.where} has {own.kind} ids (as"
-                f" {own.gene_ids[0]!r}); genes are never matched by symbol to an Ensembl id: give a vocabulary of the"
-                " same kind"
-            )
-        alignment = listed.align(own.gene_ids)
-        logger.info("%s: has %.1f%% of the %d genes of %s", source.where, 100 * alignment.coverage, len(listed), path)
-        if alignment.coverage < MIN_COVERAGE:
-            raise VocabularyError(
-                f"{source.where}: has only {alignment.coverage:.1%} of the {len(listed)} genes of {path}, at least"
-                f" {MIN_COVERAGE:.0%} are needed; missing {', '.join(alignment.missing[:N_EXAMPLES])}, …. Another gene"
-                " annotation, or a panel: leave out --vocabulary to use the genes that are there"
-            )
-        if alignment.missing:
-            dropped.append(DroppedGenes(VOCABULARY_GENE_ABSENT, source.label, alignment.missing))
-            absent.update(alignment.missing)
-        in_list = set(listed.gene_ids)
-        unknown = tuple(gene_id for gene_id in own.gene_ids if gene_id not in in_list)
-        if unknown:
-            dropped.append(DroppedGenes(NOT_IN_VOCABULARY, source.label, unknown))
-    return listed.subset([position for position, gene_id in enumerate(listed.gene_ids) if gene_id not in absent])
-
-
-def _write_cohort(plan: Plan, cohort: str, folder: Path, rejected: list[Rejected]) -> pd.DataFrame:
-    header = TableHeader(plan.unit, keys.RNASEQ, plan.genes.sha256, plan.annotation, plan.data_access)
+def _write_cohort(
+    part: ModalityPlan, cohort: str, data_access: str, folder: Path, rejected: list[Rejected]
+) -> pd.DataFrame:
+    scaling = RESCALED if part.is_rescaled else ""
+    header = TableHeader(part.unit, part.modality, part.genes.sha256, part.annotation, data_access, scaling)
     kept: list[pd.DataFrame] = []
-    with CohortTableWriter(cohort_path(folder, cohort), header, len(plan.genes)) as writer:
-        for source in plan.sources:
+    n_missing = 0
+    with CohortTableWriter(cohort_path(folder, cohort, part.modality), header, len(part.genes)) as writer:
+        for source in part.sources:
             samples = source.samples[source.samples[keys.COHORT] == cohort].sort_values(keys.SAMPLE_ID)
             start = 0
-            for piece in source.values.pieces(samples[ROW].tolist(), plan.genes):
-                part = samples.iloc[start : start + len(piece)]
+            for piece in _aligned_pieces(part, source, samples[ROW].tolist()):
+                rows = samples.iloc[start : start + len(piece)]
                 start += len(piece)
-                usable = _usable(piece, part, source, rejected)
-                writer.write(part[usable], piece[usable])
-                kept.append(part[usable])
+                usable = _usable(piece, rows, source, rejected)
+                writer.write(rows[usable], piece[usable])
+                n_missing += int(np.isnan(piece[usable]).sum())
+                kept.append(rows[usable])
     table = pd.concat(kept, ignore_index=True)
     if table.empty:
-        raise DataError(f"cohort {cohort}: no sample has usable values, all are not finite or without expression")
-    logger.info("cohort %s: %d samples, %d patients", cohort, len(table), table[keys.PATIENT_ID].nunique())
+        raise DataError(
+            f"cohort {cohort}, {part.modality}: no sample has usable values, all are not finite, without expression, or"
+            " mostly missing"
+        )
+    logger.info(
+        "cohort %s, %s: %d samples, %d patients%s",
+        cohort,
+        part.modality,
+        len(table),
+        table[keys.PATIENT_ID].nunique(),
+        f", {n_missing / (len(table) * len(part.genes)):.2%} of the values missing" if n_missing else "",
+    )
     return table
+
+
+def _aligned_pieces(part: ModalityPlan, source: Source, rows: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+    """Values in the order of the gene list, NaN for genes that the source does not have."""
+    own = set(source.values.genes.gene_ids)
+    present = [position for position, gene_id in enumerate(part.genes.gene_ids) if gene_id in own]
+    is_complete = len(present) == len(part.genes)
+    known = part.genes if is_complete else part.genes.subset(present)
+    for piece in source.values.pieces(rows, known):
+        aligned = piece
+        if not is_complete:
+            aligned = np.full((len(piece), len(part.genes)), np.nan, dtype=np.float32)
+            aligned[:, present] = piece
+        if part.is_rescaled:
+            totals = np.nansum(aligned, axis=1, keepdims=True, dtype=np.float64)
+            aligned = (aligned * (TRANSCRIPTS_PER_MILLION / np.where(totals > 0, totals, 1.0))).astype(np.float32)
+        yield aligned
 
 
 def _usable(
     piece: npt.NDArray[np.float32], samples: pd.DataFrame, source: Source, rejected: list[Rejected]
 ) -> npt.NDArray[np.bool_]:
-    """Which rows have finite values that are not all zero; the others are added to `rejected`."""
-    finite = np.array([np.isfinite(row).all() for row in piece], dtype=np.bool_)
-    usable: npt.NDArray[np.bool_] = finite & np.array([row.any() for row in piece], dtype=np.bool_)
-    for position in np.flatnonzero(~usable):
-        rule, reason = (
-            (NO_EXPRESSION, "every value is zero") if finite[position] else (NOT_FINITE, "a value is infinite")
-        )
-        sample = samples.iloc[position]
-        rejected.append(
-            Rejected(
-                sample[keys.SAMPLE_ID],
-                sample[keys.PATIENT_ID],
-                sample[keys.COHORT],
-                source.where.name,
-                rule,
-                reason,
+    """Which rows can be used; the others are added to `rejected`."""
+    refused = source.values.refused if isinstance(source.values, MethylationValues) else {}
+    usable = np.ones(len(piece), dtype=np.bool_)
+    for position, (row, values) in enumerate(zip(samples[ROW], piece, strict=True)):
+        problem = refused.get(row) or _problem(values)
+        if problem is not None:
+            usable[position] = False
+            sample = samples.iloc[position]
+            rule, reason = problem
+            rejected.append(
+                Rejected(
+                    str(sample[keys.SAMPLE_ID]),
+                    str(sample[keys.PATIENT_ID]),
+                    str(sample[keys.COHORT]),
+                    source.where.name,
+                    rule,
+                    reason,
+                    source.modality,
+                )
             )
-        )
     return usable
 
 
-def _patients(plan: Plan, kept: pd.DataFrame) -> pd.DataFrame:
-    """One row for each patient with a sample, sorted; those without a clinical row get a flag."""
-    tables = [source.clinical.patients for source in plan.sources if not source.clinical.patients.empty]
-    known = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PATIENT_COLUMNS))
-    labels = [name for name in known.columns if name not in PATIENT_COLUMNS]
-    of_patient = dict(iter(known.groupby(keys.PATIENT_ID)))
-    records = []
-    for patient_id, samples in kept.groupby(keys.PATIENT_ID, sort=True):
-        rows = of_patient.get(patient_id)
-        record: dict[Any, Any] = {keys.TIME_DAYS: np.nan, keys.EVENT: np.nan, keys.FLAGS: NO_CLINICAL_ROW}
-        if rows is not None:
-            record = rows.iloc[0].to_dict()
-        flags = [flag for flag in str(record[keys.FLAGS]).split(";") if flag]
-        if rows is not None and len(rows[[keys.TIME_DAYS, keys.EVENT]].drop_duplicates()) > 1:
-            record |= {keys.TIME_DAYS: np.nan, keys.EVENT: np.nan}
-            flags.append(CONFLICTING_ROWS)
-        cohorts = sorted(set(samples[keys.COHORT]))
-        if len(cohorts) > 1:
-            flags.append(SEVERAL_COHORTS)
-        record |= {keys.PATIENT_ID: patient_id, keys.COHORT: cohorts[0], keys.FLAGS: ";".join(flags)}
-        records.append(record)
-    table = pd.DataFrame(records, columns=[*PATIENT_COLUMNS, *labels])
-    text = [name for name in table.columns if name not in (keys.TIME_DAYS, keys.EVENT)]
-    table[text] = table[text].fillna("")
-    return table
+def _problem(values: npt.NDArray[np.float32]) -> tuple[str, str] | None:
+    """Rule and reason why the values of a sample cannot be used."""
+    if np.isinf(values).any():
+        return NOT_FINITE, "a value is infinite"
+    share = float(np.isnan(values).mean())
+    if share > MAX_MISSING_SHARE:
+        return (
+            TOO_MANY_MISSING_GENES,
+            f"{share:.1%} of {len(values)} genes have no value, more than {MAX_MISSING_SHARE:.0%}",
+        )
+    if not ((values > 0) | (values < 0)).any():
+        return NO_EXPRESSION, "every value is zero"
+    return None
 
 
-def _write_patients(patients: pd.DataFrame, path: Path) -> None:
-    table = patients.copy()
-    for name in (keys.TIME_DAYS, keys.EVENT):
-        table[name] = [f"{value:.10g}" if np.isfinite(value) else "" for value in table[name].astype(float)]
+def _write_tsv(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, sep="\t", index=False, lineterminator="\n")
 
 
+def _write_dropped_genes(plan: Plan, path: Path) -> None:
+    """Every name that a source loses, once for each rule."""
+    with path.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.write(f"source\t{MODALITY}\trule\tgene\n")
+        written: set[tuple[str, str, str]] = set()
+        for part in plan.parts:
+            for account in part.accounts:
+                for item in account.dropped:
+                    for name in item.genes:
+                        if (part.modality + account.source, item.rule, name) not in written:
+                            written.add((part.modality + account.source, item.rule, name))
+                            handle.write(f"{account.source}\t{part.modality}\t{item.rule}\t{name}\n")
+
+
 def _summary(plan: Plan, kept: pd.DataFrame, patients: pd.DataFrame, rejected: list[Rejected]) -> dict[str, Any]:
-    units: defaultdict[str, set[str]] = defaultdict(set)
-    for source in plan.sources:
-        units[source.label].add(str(source.unit))
-    cohorts = []
-    for cohort, samples in kept.groupby(keys.COHORT, sort=True):
-        own = patients[patients[keys.PATIENT_ID].isin(samples[keys.PATIENT_ID])]
-        types = Counter(samples[keys.SAMPLE_TYPE])
-        labels = sorted(set(samples[keys.SOURCE]))
-        cohorts.append(
-            {
-                "cohort": cohort,
-                "source": ", ".join(labels),
-                "unit": ", ".join(sorted(set.union(*(units[label] for label in labels)))),
-                "n_samples": len(samples),
-                "n_patients": len(own),
-                "n_tumor": types[keys.TUMOR],
-                "n_normal": types[keys.NORMAL],
-                "n_with_survival": int(own[keys.TIME_DAYS].notna().sum()),
-                "n_events": int(own[keys.EVENT].sum()),
-                "endpoint": ", ".join(sorted(set(own[keys.ENDPOINT]) - {""})),
-            }
-        )
-    counts = Counter((item.cohort, item.rule) for item in rejected)
+    modalities = {
+        part.modality: {
+            "unit": part.unit,
+            "n_samples": int((kept[MODALITY] == part.modality).sum()),
+            "rescaled_tpm": part.is_rescaled,
+            "genes": {
+                "n_kept": len(part.genes),
+                "dropped": [item.to_json() for account in part.accounts for item in account.dropped],
+                "sources": [account.to_json() for account in part.accounts],
+            },
+        }
+        for part in plan.parts
+    }
+    first = modalities[plan.parts[0].modality]
     return {
-        "cohorts": cohorts,
-        "rejected": [{"cohort": cohort, "rule": rule, "n": n} for (cohort, rule), n in sorted(counts.items())],
-        "genes": {"n_kept": len(plan.genes), "dropped": [item.to_json() for item in plan.dropped]},
-        "unit": plan.unit,
+        "cohorts": cohort_rows(plan.sources, kept, patients),
+        "rejected": rejected_rows(rejected),
+        "genes": first["genes"],
+        "unit": first["unit"],
         "data_access": plan.data_access,
+        "modalities": modalities,
+        "pairs": pair_account(kept),
     }
 
 

@@ -15,6 +15,8 @@ from bulkrnabert.errors import DataError, join_problems
 
 COLUMNS = (keys.COHORT, "modality", "path", "format", "unit", "clinical")
 OPTIONAL_COLUMNS = ("format", "unit", "clinical")
+MODALITIES = (keys.RNASEQ, keys.METHYLATION)
+CENTRED_BASES = ("zscore", "log2_ratio")
 _COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 COHORT_NAME_RULE = (
     "letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name), and is not"
@@ -24,7 +26,7 @@ COHORT_NAME_RULE = (
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One table of expression.
+    """One table of expression or methylation.
 
     Attributes:
         where: Row of the sheet or option of the command, for messages.
@@ -33,6 +35,7 @@ class SheetRow:
         format: As `sources.files.parse_format` reads it; empty to go by the extension.
         unit: What the numbers are.
         clinical: Clinical table, if there is one.
+        modality: `rnaseq` or `methylation`.
     """
 
     where: str
@@ -41,6 +44,7 @@ class SheetRow:
     format: str
     unit: Unit
     clinical: Path | None
+    modality: str = keys.RNASEQ
 
 
 def read_samplesheet(path: Path) -> list[SheetRow]:
@@ -61,7 +65,7 @@ def read_samplesheet(path: Path) -> list[SheetRow]:
         raise DataError(f"samplesheet {path}: a header without rows; list at least one table")
     folder = path.resolve().parent
     rows: list[SheetRow] = []
-    seen: dict[tuple[str, Path], str] = {}
+    seen: dict[tuple[str, str, Path], str] = {}
     for line in body:
         number = line.number
         if len(line.cells) > len(header):
@@ -71,7 +75,7 @@ def read_samplesheet(path: Path) -> list[SheetRow]:
         row, found = _parse_row(number, values, folder)
         problems += found
         if row is not None:
-            key = (row.cohort, row.path.resolve())
+            key = (row.modality, row.cohort, row.path.resolve())
             if key in seen:
                 problems.append(f"row {number}: {values['path']!r} is listed for {row.cohort!r} in {seen[key]} already")
             seen.setdefault(key, row.where)
@@ -81,7 +85,9 @@ def read_samplesheet(path: Path) -> list[SheetRow]:
     return rows
 
 
-def make_row(cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None) -> SheetRow:
+def make_row(
+    cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None, modality: str = keys.RNASEQ
+) -> SheetRow:
     """One table named on the command line, checked like a row of a samplesheet.
 
     Raises:
@@ -89,7 +95,7 @@ def make_row(cohort: str, path: Path, fmt: str, unit: str, clinical: Path | None
     """
     values = {
         keys.COHORT: cohort,
-        "modality": keys.RNASEQ,
+        "modality": modality,
         "path": str(path),
         "format": fmt,
         "unit": unit,
@@ -139,12 +145,13 @@ def _parse_row(number: int, values: dict[str, str], folder: Path) -> tuple[Sheet
         problems.append(f"{where}: {values['path']!r} not found (looked for {table})")
     unit, unit_problems = _parse_unit_and_format(values, table)
     problems += [f"{where}: {problem}" for problem in unit_problems]
+    problems += _modality_unit_problems(where, values["modality"], unit)
     clinical = folder / values["clinical"] if values["clinical"] else None
     if clinical is not None and not clinical.is_file():
         problems.append(f"{where}: clinical table {values['clinical']!r} not found (looked for {clinical})")
     if problems or unit is None:
         return None, problems
-    return SheetRow(where, cohort, table, values["format"], unit, clinical), []
+    return SheetRow(where, cohort, table, values["format"], unit, clinical, values["modality"]), []
 
 
 def _parse_unit_and_format(values: dict[str, str], table: Path) -> tuple[Unit | None, list[str]]:
@@ -163,13 +170,20 @@ def _parse_unit_and_format(values: dict[str, str], table: Path) -> tuple[Unit | 
 
 
 def _modality_problems(where: str, modality: str) -> list[str]:
-    if modality == keys.RNASEQ:
+    if modality in MODALITIES:
+        return []
+    near = difflib.get_close_matches(modality.lower(), MODALITIES, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else f"; write {' or '.join(map(repr, MODALITIES))}"
+    return [f"{where}: unknown modality {modality!r}{hint}"]
+
+
+def _modality_unit_problems(where: str, modality: str, unit: Unit | None) -> list[str]:
+    """Beta is of methylation and nothing else; centred scales may be of either."""
+    if unit is None or unit.base in CENTRED_BASES or (unit.base == "beta") == (modality == keys.METHYLATION):
         return []
     if modality == keys.METHYLATION:
-        return [f"{where}: modality `methylation`: this release reads {keys.RNASEQ} only; leave the row out"]
-    near = difflib.get_close_matches(modality.lower(), (keys.RNASEQ, keys.METHYLATION), n=1)
-    hint = f", did you mean {near[0]!r}?" if near else f"; write {keys.RNASEQ!r}"
-    return [f"{where}: unknown modality {modality!r}{hint}"]
+        return [f"{where}: unit `{unit}` of modality methylation; give beta, sqrt(beta), zscore or log2_ratio"]
+    return [f"{where}: unit `{unit}` of modality {modality}; beta values are of modality methylation"]
 
 
 def _unit(text: str, is_star: bool) -> Unit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,10 +20,11 @@ from bulkrnabert.provenance import atomic_path
 
 logger = logging.getLogger(__name__)
 
-Protocol = Literal["leak-free", "transductive"]
+Protocol = Literal["leak-free", "transductive", "paper"]
 
 MIN_PATIENTS_PER_FOLD = 2
 JUDGED_PREFERENCE = {keys.TUMOR: 0, keys.METASTATIC: 1, keys.UNKNOWN: 2}
+NEVER_JUDGED = (keys.NORMAL, keys.CELL_LINE)
 FIXED_COLUMNS = [keys.SAMPLE_ID, keys.PATIENT_ID, keys.COHORT, keys.JUDGED]
 ALWAYS_TRAINING = -1
 
@@ -33,7 +35,8 @@ class Splits:
 
     Attributes:
         frame: A row a sample: `sample_id, patient_id, cohort, judged` (0 or 1), `fold_r0`, … The fold is the patient's;
-            -1 for patients who are in training always, because none of their samples is judged.
+            -1 for patients who are in training in every fold of that repeat: because none of their samples is judged,
+            or because the repeat is a hold-out, whose one fold is the test part.
         sha256: Of the bytes of `splits.tsv`.
     """
 
@@ -51,13 +54,31 @@ class Splits:
         return int(self.frame[keys.fold_column(0)].max()) + 1
 
     @property
+    def n_parts(self) -> int:
+        """Number of folds that all judged patients would fill: 5 for five folds, and for a hold-out of a fifth."""
+        is_tested = self.judged.drop_duplicates(keys.PATIENT_ID)[keys.fold_column(0)] >= 0
+        return max(self.n_folds, round(self.n_folds * len(is_tested) / max(1, is_tested.sum())))
+
+    def is_left_out(self, cohort: str) -> bool:
+        """Whether the judged patients of this cohort, more than one, are tested together and never learnt from."""
+        inside = self.judged[self.judged[keys.COHORT] == cohort]
+        folds = inside[[keys.fold_column(repeat) for repeat in range(self.n_repeats)]]
+        return inside[keys.PATIENT_ID].nunique() > 1 and bool(((folds == folds.iloc[0]) & (folds >= 0)).all(axis=None))
+
+    @property
+    def has_left_out_cohorts(self) -> bool:
+        """Whether each patient who is tested is of a cohort that is left out of training."""
+        tested = self.judged[self.judged[keys.fold_column(0)] >= 0]
+        return all(self.is_left_out(cohort) for cohort in tested[keys.COHORT].unique())
+
+    @property
     def judged(self) -> pd.DataFrame:
-        """The rows of the judged samples, one a patient."""
+        """The rows of the judged samples: one a patient, or under the `paper` protocol all."""
         return self.frame[self.frame[keys.JUDGED] == 1]
 
     def split_ids(self, protocol: Protocol) -> list[str]:
-        """The encoders to pretrain: one a fold (`leak-free`), or one on all samples (`transductive`)."""
-        if protocol == "transductive":
+        """The encoders to pretrain: one a fold (`leak-free`), or one on all samples (`transductive`, `paper`)."""
+        if protocol != "leak-free":
             return [keys.ALL_SPLIT]
         return [keys.split_id(repeat, fold) for repeat in range(self.n_repeats) for fold in range(self.n_folds)]
 
@@ -112,18 +133,19 @@ def read_clinical(path: Path) -> pd.DataFrame:
     return clinical
 
 
-def judged_samples(samples: pd.DataFrame) -> pd.DataFrame:
+def judged_samples(samples: pd.DataFrame, preference: Mapping[str, int] = JUDGED_PREFERENCE) -> pd.DataFrame:
     """The one sample of each patient that is scored: primary tumour, else metastasis, else of unknown type.
 
-    Among several of the same type the lowest `sample_id` is taken. Normal tissue is never judged.
+    Among several of the same type the lowest `sample_id` is taken. Normal tissue and cell lines are never judged.
 
     Args:
         samples: `sample_id, patient_id, cohort, sample_type`, …, a row a sample. Not modified.
+        preference: Rank of each sample type that may be taken, the lowest first.
     Returns:
         Rows of `samples`, sorted by patient.
     """
-    candidates = samples[samples[keys.SAMPLE_TYPE].isin(JUDGED_PREFERENCE)]
-    ranked = candidates.assign(_preference=candidates[keys.SAMPLE_TYPE].map(JUDGED_PREFERENCE))
+    candidates = samples[samples[keys.SAMPLE_TYPE].isin(preference)]
+    ranked = candidates.assign(_preference=candidates[keys.SAMPLE_TYPE].map(preference))
     ranked = ranked.sort_values([keys.PATIENT_ID, "_preference", keys.SAMPLE_ID])
     return ranked.drop_duplicates(keys.PATIENT_ID).drop(columns="_preference").reset_index(drop=True)
 
@@ -135,7 +157,7 @@ def labels_of(judged: pd.DataFrame, clinical: pd.DataFrame, label_column: str, n
         judged: Rows with `patient_id` and `cohort`.
         clinical: The clinical table.
         label_column: `cohort`, or a column of the clinical table.
-        n_folds: Classes with fewer than twice as many patients cannot be judged, and are left empty.
+        n_folds: `Splits.n_parts`; classes with fewer than twice as many patients cannot be judged, and are left empty.
     Returns:
         Text, indexed as `judged`; empty where there is no usable label.
     Raises:
@@ -148,16 +170,36 @@ def labels_of(judged: pd.DataFrame, clinical: pd.DataFrame, label_column: str, n
     else:
         known = ", ".join(sorted(set(clinical.columns) - {keys.PATIENT_ID}))
         raise ConfigError(f"--label-column {label_column!r} is not in clinical.tsv: choose one of {known}")
-    counts = labels.value_counts()
+    counts = judged[keys.PATIENT_ID].groupby(labels).nunique()
     too_small = counts.index[counts < MIN_PATIENTS_PER_FOLD * n_folds]
     return labels.where(~labels.isin(too_small), "")
 
 
+def strata_of(judged: pd.DataFrame, clinical: pd.DataFrame) -> pd.Series:
+    """Whose baseline hazard each judged sample shares: its project's within its cohort, where it has one.
+
+    A merged cohort (GBMLGG) holds projects with hazards of their own. Compared across them, a model "predicts
+    survival" by telling the projects apart.
+
+    Args:
+        judged: Rows with `patient_id` and `cohort`.
+        clinical: The clinical table; its `project_id` may be absent, or empty for some.
+    Returns:
+        Text, indexed as `judged`: `GBMLGG/TCGA-GBM`, or the cohort alone where the project is not given or the same.
+    """
+    cohorts = judged[keys.COHORT].astype(str)
+    if keys.PROJECT_ID not in clinical.columns:
+        return cohorts
+    by_patient = clinical.set_index(keys.PATIENT_ID)[keys.PROJECT_ID]
+    projects = judged[keys.PATIENT_ID].map(by_patient).fillna("").astype(str)
+    return cohorts.where(projects.isin([""]) | (projects == cohorts), cohorts + "/" + projects)
+
+
 def survival_of(judged: pd.DataFrame, clinical: pd.DataFrame) -> pd.DataFrame:
-    """`time_days` and `event` of each judged sample, NaN in both unless the time is positive and the event 0 or 1."""
+    """`time_days` and `event` of each judged sample, NaN in both if the time is negative or the event not 0 or 1."""
     by_patient = clinical.set_index(keys.PATIENT_ID)[[keys.TIME_DAYS, keys.EVENT]]
     survival = by_patient.reindex(judged[keys.PATIENT_ID]).set_axis(judged.index, axis=0)
-    usable = (survival[keys.TIME_DAYS] > 0) & survival[keys.EVENT].isin([0, 1])
+    usable = (survival[keys.TIME_DAYS] >= 0) & survival[keys.EVENT].isin([0, 1])
     return survival.where(usable)
 
 
@@ -179,7 +221,23 @@ def deal_folds(groups: pd.DataFrame, n_folds: int, generator: np.random.Generato
     return folds
 
 
-def _check_cohort_sizes(samples: pd.DataFrame, judged: pd.DataFrame, n_folds: int) -> None:
+def check_samples(samples: pd.DataFrame) -> None:
+    """Refuse a sample twice, and a cohort whose name means all cohorts."""
+    twice = samples[keys.SAMPLE_ID][samples[keys.SAMPLE_ID].duplicated()]
+    if len(twice):
+        raise DataError(f"sample {twice.iloc[0]!r} is in the cohort tables more than once; expected each sample once")
+    if keys.PAN in set(samples[keys.COHORT]):
+        raise DataError(f"a cohort is named {keys.PAN!r}, which here means all cohorts together: rename it")
+
+
+def check_cohort_sizes(samples: pd.DataFrame, judged: pd.DataFrame, n_folds: int) -> None:
+    """Refuse cohorts with fewer than two judged patients a fold; those that never are judged need none."""
+    never_judged = samples[keys.SAMPLE_TYPE].isin(NEVER_JUDGED)
+    learnt_from = sorted(set(samples[keys.COHORT]) - set(samples[keys.COHORT][~never_judged]))
+    if len(judged):
+        samples = samples[~samples[keys.COHORT].isin(learnt_from)]
+        for cohort in learnt_from:
+            logger.info("cohort %s: normal tissue and cell lines only, always in training and never judged", cohort)
     needed = MIN_PATIENTS_PER_FOLD * n_folds
     n_patients = judged[keys.COHORT].value_counts()
     problems = [
@@ -200,9 +258,9 @@ def make_splits(
     seed: int,
     label_column: str = keys.COHORT,
 ) -> Splits:
-    """Draw folds over patients, balanced in cohort, label and event.
+    """Draw folds over patients, balanced in cohort, project, label and event.
 
-    Cohort is the coarsest group, then label, then event (see `deal_folds`).
+    Cohort is the coarsest group, then its project, then label, then event (see `deal_folds`, `strata_of`).
 
     Args:
         samples: `sample_id, patient_id, cohort, sample_type`, a row a sample. Not modified.
@@ -217,25 +275,47 @@ def make_splits(
     """
     if n_folds < 2 or n_repeats < 1:
         raise ConfigError(f"--folds is {n_folds} and --repeats {n_repeats}: expected at least 2 folds and 1 repeat")
-    twice = samples[keys.SAMPLE_ID][samples[keys.SAMPLE_ID].duplicated()]
-    if len(twice):
-        raise DataError(f"sample {twice.iloc[0]!r} is in the cohort tables more than once; expected each sample once")
-    if keys.PAN in set(samples[keys.COHORT]):
-        raise DataError(f"a cohort is named {keys.PAN!r}, which here means all cohorts together: rename it")
+    check_samples(samples)
     judged = judged_samples(samples)
-    _check_cohort_sizes(samples, judged, n_folds)
-    groups = pd.DataFrame(
+    check_cohort_sizes(samples, judged, n_folds)
+    groups = balanced_groups(judged, clinical, label_column, n_folds)
+    folds_of_patient = [
+        pd.Series(deal_folds(groups, n_folds, np.random.default_rng([seed, repeat])), index=judged[keys.PATIENT_ID])
+        for repeat in range(n_repeats)
+    ]
+    return splits_of(samples, judged[keys.SAMPLE_ID], folds_of_patient)
+
+
+def balanced_groups(patients: pd.DataFrame, clinical: pd.DataFrame, label_column: str, n_folds: int) -> pd.DataFrame:
+    """What `deal_folds` spreads evenly: cohort, then project, then label, then event.
+
+    Args:
+        patients: `patient_id, cohort`, a row a patient.
+        clinical: As `read_clinical` returns it.
+        label_column: What the cancer-type job will predict.
+        n_folds: Number of folds.
+    """
+    return pd.DataFrame(
         {
-            keys.COHORT: judged[keys.COHORT],
-            "label": labels_of(judged, clinical, label_column, n_folds),
-            keys.EVENT: survival_of(judged, clinical)[keys.EVENT].fillna(-1),
+            keys.COHORT: patients[keys.COHORT],
+            keys.STRATUM: strata_of(patients, clinical),
+            "label": labels_of(patients, clinical, label_column, n_folds),
+            keys.EVENT: survival_of(patients, clinical)[keys.EVENT].fillna(-1),
         }
     )
+
+
+def splits_of(samples: pd.DataFrame, judged: pd.Series, folds_of_patient: Sequence[pd.Series]) -> Splits:
+    """Splits in the order of the file, with their hash.
+
+    Args:
+        samples: `sample_id, patient_id, cohort`, a row a sample. Not modified.
+        judged: Ids of the samples that are scored.
+        folds_of_patient: For each repeat the fold of the patients that are tested, by patient.
+    """
     table = samples[[keys.SAMPLE_ID, keys.PATIENT_ID, keys.COHORT]].copy()
-    table[keys.JUDGED] = table[keys.SAMPLE_ID].isin(judged[keys.SAMPLE_ID]).astype(np.int64)
-    for repeat in range(n_repeats):
-        dealt = deal_folds(groups, n_folds, np.random.default_rng([seed, repeat]))
-        folds = pd.Series(dealt, index=judged[keys.PATIENT_ID])
+    table[keys.JUDGED] = table[keys.SAMPLE_ID].isin(judged).astype(np.int64)
+    for repeat, folds in enumerate(folds_of_patient):
         table[keys.fold_column(repeat)] = table[keys.PATIENT_ID].map(folds).fillna(ALWAYS_TRAINING).astype(np.int64)
     table = table.sort_values([keys.COHORT, keys.SAMPLE_ID]).reset_index(drop=True)
     return Splits(table, hashlib.sha256(_as_tsv(table)).hexdigest())
@@ -255,7 +335,7 @@ def read_splits(path: Path) -> Splits:
     """Read `splits.tsv`.
 
     Raises:
-        DataError: no table, a missing column, a sample twice, a patient in two folds, or judged other than once.
+        DataError: no table, a missing column, a sample twice, a patient in two folds, or a repeat that tests no one.
     """
     try:
         raw = path.read_bytes()
@@ -281,69 +361,12 @@ def read_splits(path: Path) -> Splits:
         in_two = by_patient[name].nunique()
         if (in_two > 1).any():
             raise DataError(f"{path}: patient {in_two.index[in_two > 1][0]!r} is in more than one fold of {name}")
-    n_judged = by_patient[keys.JUDGED].sum()
-    if (n_judged > 1).any():
-        raise DataError(f"{path}: patient {n_judged.index[n_judged > 1][0]!r} has more than one judged sample")
+        folds_found = sorted(set(table.loc[table[keys.JUDGED] == 1, name]) - {ALWAYS_TRAINING})
+        if folds_found != list(range(len(folds_found))) or not folds_found:
+            raise DataError(
+                f"{path}: judged samples are in folds {', '.join(map(str, folds_found)) or 'none'} of {name}; expected "
+                f"0, 1, … without a gap, and {ALWAYS_TRAINING} for patients who are always in training"
+            )
+        if len(folds_found) != len(set(table.loc[table[keys.JUDGED] == 1, folds[0]]) - {ALWAYS_TRAINING}):
+            raise DataError(f"{path}: {name} has {len(folds_found)} folds, {folds[0]} another number")
     return Splits(table, hashlib.sha256(raw).hexdigest())
-
-
-@dataclass(frozen=True)
-class ProbeJobs:
-    """What will be probed (`jobs.tsv`) and what will not, with the reason (`skipped.tsv`)."""
-
-    jobs: pd.DataFrame
-    skipped: pd.DataFrame
-
-
-def plan_jobs(
-    splits: Splits, clinical: pd.DataFrame, label_column: str = keys.COHORT, min_events: int = 10
-) -> ProbeJobs:
-    """List the probe jobs that these splits allow.
-
-    Args:
-        splits: The folds.
-        clinical: As `read_clinical` returns it.
-        label_column: What the cancer-type job predicts.
-        min_events: Fewest events with which a survival job is worth running.
-    """
-    judged = splits.judged
-    jobs: list[dict[str, object]] = []
-    skipped: list[dict[str, object]] = []
-
-    labels = labels_of(judged, clinical, label_column, splits.n_folds)
-    classes = sorted(set(labels) - {""})
-    n_labelled = int((labels != "").sum())
-    if len(classes) < 2:
-        reason = (
-            f"`{label_column}` has {len(classes)} classes with at least {MIN_PATIENTS_PER_FOLD} patients a fold; "
-            "a classifier needs 2"
-        )
-        skipped.append({"task": keys.CANCER_TYPE, "scope": keys.PAN, keys.REASON: reason})
-    else:
-        job = {"task": keys.CANCER_TYPE, "scope": keys.PAN, "label_column": label_column}
-        jobs.append({**job, "n_samples": n_labelled, "n_patients": n_labelled, "n_events": ""})
-        if n_labelled < len(judged):
-            reason = f"{len(judged) - n_labelled} patients left out: no `{label_column}`, or one with too few patients"
-            skipped.append({"task": keys.CANCER_TYPE, "scope": keys.PAN, keys.REASON: reason})
-
-    survival = survival_of(judged, clinical)
-    cohorts = sorted(judged[keys.COHORT].unique())
-    for scope in [keys.PAN, *cohorts]:
-        in_scope = survival[(judged[keys.COHORT] == scope) | (scope == keys.PAN)]
-        n_usable = int(in_scope[keys.TIME_DAYS].notna().sum())
-        n_events = int(in_scope[keys.EVENT].sum())
-        if scope == keys.PAN and len(cohorts) == 1:
-            reason = f"one cohort only: see scope {cohorts[0]}"
-        elif n_usable == 0:
-            reason = "no patient has a usable survival time and event"
-        elif n_events < min_events:
-            reason = f"{n_events} events among {n_usable} patients with usable times; at least {min_events} are needed"
-        else:
-            job = {"task": keys.SURVIVAL, "scope": scope, "label_column": ""}
-            jobs.append({**job, "n_samples": n_usable, "n_patients": n_usable, "n_events": n_events})
-            continue
-        skipped.append({"task": keys.SURVIVAL, "scope": scope, keys.REASON: reason})
-    return ProbeJobs(
-        pd.DataFrame(jobs, columns=["task", "scope", "label_column", "n_samples", "n_patients", "n_events"]),
-        pd.DataFrame(skipped, columns=["task", "scope", keys.REASON]),
-    )

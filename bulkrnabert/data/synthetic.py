@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+import pandas as pd
+from pydantic import Field, model_validator
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.data.synthetic_files import sesame_body, star_counts_body
+from bulkrnabert.data.synthetic_annotation import gene_table, probe_table
+from bulkrnabert.data.synthetic_arrays import N_450K, Array, build_array_model, select_probes, with_exact_27k
+from bulkrnabert.data.synthetic_files import MISSING_SHARE, BodyCache, sesame_body, star_counts_body
 from bulkrnabert.data.synthetic_genes import (
     ACTIVITY_SD,
     BIOLOGICAL_SD,
+    N_PAR_PAIRS,
     FloatArray,
     GeneModel,
     ProbeModel,
@@ -28,6 +32,9 @@ from bulkrnabert.data.synthetic_genes import (
     generator_for,
 )
 from bulkrnabert.data.synthetic_patients import (
+    ANNOTATED,
+    MORE_ODDITIES,
+    ODDITIES,
     Json,
     Outcome,
     Patient,
@@ -43,6 +50,9 @@ from bulkrnabert.provenance import write_json
 
 DATA_RELEASE = "Data Release 1.0 - January 01, 2026 (synthetic)"
 API_TAG = "8.5.0"
+N_GENE_ROWS = 60_660
+N_FULL_PAR_PAIRS = 44
+BODY_CACHE_BYTES = 64 << 20
 VIAL_B_SD = 0.15
 FFPE_SD = 0.6
 MEDIAN_SURVIVAL_DAYS = (600.0, 2400.0)  # range of the cohorts' baselines
@@ -50,7 +60,14 @@ CENSORING_DAYS = (250.0, 3000.0)
 
 
 class StudyConfig(FrozenConfig):
-    """What a study is made from; the content of `study.json` but for `truth`."""
+    """What a study is made from; the content of `study.json` but for `truth`.
+
+    Attributes:
+        normal_share: Share of the patients who have a sample of normal tissue too.
+        oddities: Include what real portals surprise with, one patient each.
+        more_oddities: Include the rarer surprises too: other arrays, blood, recurrences, more clinical contradictions.
+        full_rows: Files with as many rows as real ones: 60,660 gene rows with 44 `_PAR_Y` pairs, 486,427 probes.
+    """
 
     kind: Literal["synthetic-study"] = "synthetic-study"
     version: Literal[1] = 1
@@ -61,6 +78,19 @@ class StudyConfig(FrozenConfig):
     probes: int = Field(default=800, ge=100, le=1_000_000)
     normal_share: float = Field(default=0.15, ge=0, le=1)
     oddities: bool = True
+    more_oddities: bool = False
+    full_rows: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_rows_decide_the_sizes(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("full_rows") is not True:
+            return values
+        sizes = {"genes": N_GENE_ROWS, "probes": N_450K}
+        for name, size in sizes.items():
+            if values.get(name, size) != size:
+                raise ValueError(f"full_rows means {size} {name}: leave `{name}` out, or full_rows")
+        return {**values, **sizes}
 
 
 class SyntheticStudy:
@@ -70,6 +100,7 @@ class SyntheticStudy:
         self.config = config
         self.project_ids = tuple(f"TCGA-SYN{chr(ord('A') + index)}" for index in range(config.cohorts))
         self._integrity: dict[str, tuple[str, int]] = {}
+        self._bodies = BodyCache(BODY_CACHE_BYTES)
 
     @classmethod
     def create(cls, **sizes: Any) -> Self:
@@ -102,25 +133,51 @@ class SyntheticStudy:
 
     def save(self, path: Path) -> None:
         """Write `study.json`: the configuration, and the truth for those who judge a model by it."""
-        write_json(path, {**self.config.model_dump(), "truth": self.truth})
+        switches = {name for name in ("more_oddities", "full_rows") if not getattr(self.config, name)}
+        write_json(path, {**self.config.model_dump(exclude=switches), "truth": self.truth})
 
     # ---- the world ----
 
     @cached_property
     def genes(self) -> GeneModel:
         """Gene rows and what regulates them."""
-        return build_gene_model(self.config.seed, self.config.genes, self.config.cohorts)
+        n_pairs = N_FULL_PAR_PAIRS if self.config.full_rows else N_PAR_PAIRS
+        return build_gene_model(self.config.seed, self.config.genes, self.config.cohorts, n_pairs)
 
     @cached_property
     def probes(self) -> ProbeModel:
-        """Methylation probes."""
-        return build_probe_model(self.config.seed, self.config.probes, self.genes)
+        """Probes of the 450k array."""
+        probes = build_probe_model(self.config.seed, self.config.probes, self.genes)
+        return with_exact_27k(self.config.seed, probes) if self.config.full_rows else probes
+
+    @cached_property
+    def _epic(self) -> ProbeModel:
+        return build_array_model(self.config.seed, "epic", self.probes, self.genes)
+
+    @cached_property
+    def _epic_v2(self) -> ProbeModel:
+        return build_array_model(self.config.seed, "epic_v2", self.probes, self.genes)
+
+    def probes_of(self, array: Array) -> ProbeModel:
+        """Probes of one kind of array, in the order of its files."""
+        if array == "27k":
+            return select_probes(self.probes, np.flatnonzero(self.probes.is_on_27k))
+        return {"450k": lambda: self.probes, "epic": lambda: self._epic, "epic_v2": lambda: self._epic_v2}[array]()
+
+    def gene_table(self) -> pd.DataFrame:
+        """Annotation of the gene rows: see `synthetic_annotation.gene_table`."""
+        return gene_table(self.config.seed, self.genes)
+
+    def probe_table(self, array: Array = "450k") -> pd.DataFrame:
+        """Annotation of the probes of an array: see `synthetic_annotation.probe_table`."""
+        return probe_table(self.config.seed, self.probes_of(array), self.genes)
 
     @cached_property
     def patients(self) -> list[Patient]:
         """Every patient, cohort after cohort."""
         config = self.config
-        return make_patients(config.seed, self.project_ids, config.patients_per_cohort, config.oddities)
+        odd = (ODDITIES if config.oddities else ()) + (MORE_ODDITIES if config.more_oddities else ())
+        return make_patients(config.seed, self.project_ids, config.patients_per_cohort, odd)
 
     @cached_property
     def all_files(self) -> dict[str, SyntheticFile]:
@@ -167,6 +224,11 @@ class SyntheticStudy:
         """The body of `/status`."""
         return {"commit": "0" * 40, "data_release": DATA_RELEASE, "status": "OK", "tag": API_TAG, "version": 1}
 
+    def notifications(self) -> Json:
+        """The body of `/notifications`."""
+        note = {"level": "INFO", "components": ["API"], "message": "This is a synthetic study: nothing in it is real."}
+        return {"data": [note]}
+
     def projects(self) -> list[Json]:
         """Records of `/projects`."""
         return [
@@ -190,8 +252,8 @@ class SyntheticStudy:
 
     def annotations(self) -> list[Json]:
         """Records of `/annotations`."""
-        redacted = [patient for patient in self.patients if "redaction_annotation" in patient.oddities]
-        return [annotation_record(self.config.seed, patient) for patient in redacted]
+        annotated = [patient for patient in self.patients if patient.oddities & ANNOTATED]
+        return [annotation_record(self.config.seed, patient) for patient in annotated]
 
     def files(self) -> list[Json]:
         """Records of `/files` without `md5sum` and `file_size`, which need the body: see `with_integrity`."""
@@ -235,17 +297,23 @@ class SyntheticStudy:
         ]
 
     def file_body(self, file_id: str) -> bytes:
-        """The bytes of a file.
+        """The bytes of a file; the last ones asked for are kept.
 
         Raises:
             KeyError: no such file.
         """
         file = self.all_files[file_id]
-        rng = generator_for(self.config.seed, "body", file_id)
+        return self._bodies.get(file_id, lambda: self._make_body(file))
+
+    def _make_body(self, file: SyntheticFile) -> bytes:
+        rng = generator_for(self.config.seed, "body", file.file_id)
         expression = self._sample_expression(file)
         if file.modality == "rnaseq":
             return star_counts_body(rng, self.genes, expression)
-        return sesame_body(rng, self.probes, self.genes, expression, file.is_27k)
+        # The smallest array is drawn as a part of the 450k one.
+        probes = self.probes if file.is_27k else self.probes_of(file.array)
+        missing_share = MISSING_SHARE if file.missing_share is None else file.missing_share
+        return sesame_body(rng, probes, self.genes, expression, file.is_27k, missing_share)
 
     # ---- biology ----
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +28,7 @@ STAR_COLUMNS = (
 TECHNICAL_SD = 0.15
 READS_PER_ROW = 3_000
 MISSING_SHARE = 0.05
+BLOCK_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,12 @@ def star_counts_body(rng: np.random.Generator, genes: GeneModel, log2_expression
 
 
 def sesame_body(
-    rng: np.random.Generator, probes: ProbeModel, genes: GeneModel, log2_expression: FloatArray, is_27k: bool
+    rng: np.random.Generator,
+    probes: ProbeModel,
+    genes: GeneModel,
+    log2_expression: FloatArray,
+    is_27k: bool,
+    missing_share: float = MISSING_SHARE,
 ) -> bytes:
     """One SeSAMe level 3 beta file: no header, `NA` where the probe failed.
 
@@ -101,18 +111,53 @@ def sesame_body(
         genes: The genes that the probes are coupled to.
         log2_expression: Expression of the sample, shape (n_rows,), log2 scale. Not modified.
         is_27k: Whether the smaller array was used.
+        missing_share: Share of the probes that failed.
     """
     n_probes = len(probes.probe_ids)
     deviation = (log2_expression - genes.baseline_log2)[probes.gene_rows]
     logits = probes.logit_means + probes.slopes * deviation + rng.normal(0.0, 0.4, n_probes)
     betas = 1.0 / (1.0 + np.exp(-logits))
-    is_missing = (rng.random(n_probes) < MISSING_SHARE) | probes.is_never_measured
+    is_missing = (rng.random(n_probes) < missing_share) | probes.is_never_measured
     is_present = probes.is_on_27k if is_27k else np.ones(n_probes, dtype=bool)
-    lines = [
-        f"{probe}\t{'NA' if missing else repr(beta)}"
-        for probe, beta, missing, present in zip(
-            probes.probe_ids, betas.tolist(), is_missing.tolist(), is_present.tolist(), strict=True
+    body = io.BytesIO()
+    for start in range(0, n_probes, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        rows = zip(
+            probes.probe_ids[block],
+            betas[block].tolist(),
+            is_missing[block].tolist(),
+            is_present[block].tolist(),
+            strict=True,
         )
-        if present
-    ]
-    return ("\n".join(lines) + "\n").encode()
+        lines = [f"{probe}\t{'NA' if missing else repr(beta)}\n" for probe, beta, missing, present in rows if present]
+        body.write("".join(lines).encode())
+    return body.getvalue()
+
+
+class BodyCache:
+    """The bodies that were read last, up to a number of bytes; safe to use from several threads.
+
+    Args:
+        max_bytes: Bodies that are kept, together; a larger one is not kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file_id: str, make: Callable[[], bytes]) -> bytes:
+        """The body of a file, made when it is not there."""
+        with self._lock:
+            if file_id in self._bodies:
+                self._bodies.move_to_end(file_id)
+                return self._bodies[file_id]
+        body = make()
+        with self._lock:
+            if file_id not in self._bodies and len(body) <= self._max_bytes:
+                self._bodies[file_id] = body
+                self._n_bytes += len(body)
+                while self._n_bytes > self._max_bytes:
+                    self._n_bytes -= len(self._bodies.popitem(last=False)[1])
+        return body

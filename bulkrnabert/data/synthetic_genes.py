@@ -104,6 +104,7 @@ class ProbeModel:
         logit_means: Mean logit beta, shape (n_probes,).
         is_on_27k: Probes that the smaller array has too.
         is_never_measured: Probes that are `NA` in every file.
+        is_promoter: Probes near the start of their gene, shape (n_probes,).
     """
 
     probe_ids: tuple[str, ...]
@@ -112,6 +113,7 @@ class ProbeModel:
     logit_means: FloatArray
     is_on_27k: NDArray[np.bool_]
     is_never_measured: NDArray[np.bool_]
+    is_promoter: NDArray[np.bool_]
 
 
 def _gene_symbols(gene_types: list[str]) -> list[str]:
@@ -133,19 +135,20 @@ def _assign_programmes(
     return loadings, members
 
 
-def build_gene_model(seed: int, n_rows: int, n_cohorts: int) -> GeneModel:
+def build_gene_model(seed: int, n_rows: int, n_cohorts: int, n_par_pairs: int = N_PAR_PAIRS) -> GeneModel:
     """Draw the genes and programmes of a study.
 
     Args:
         seed: Seed of the study.
         n_rows: Gene rows in a file, `_PAR_Y` rows included.
         n_cohorts: Cohorts, each with a programme of its own.
+        n_par_pairs: Pseudo-autosomal genes, which have a second row.
     """
     rng = generator_for(seed, "genes", str(n_rows), str(n_cohorts))
-    n_genes = n_rows - N_PAR_PAIRS
+    n_genes = n_rows - n_par_pairs
     numbers = FIRST_GENE_NUMBER + np.sort(rng.choice(60_000 + 2 * n_genes, n_genes, replace=False))
     gene_types = [str(value) for value in rng.choice(_GENE_TYPES, n_genes, p=_GENE_TYPE_SHARES)]
-    par_genes = rng.choice(n_genes, N_PAR_PAIRS, replace=False)
+    par_genes = rng.choice(n_genes, n_par_pairs, replace=False)
     for gene in par_genes:
         gene_types[gene] = "protein_coding"
     is_sex_linked = rng.random(n_genes) < 0.05
@@ -236,4 +239,5 @@ def build_probe_model(seed: int, n_probes: int, genes: GeneModel) -> ProbeModel:
         ),
         is_on_27k=rng.random(n_probes) < 0.4,
         is_never_measured=is_never_measured,
+        is_promoter=is_promoter & (gene_rows >= 0),
     )

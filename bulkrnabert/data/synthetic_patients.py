@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bulkrnabert.data.synthetic_arrays import Array
 from bulkrnabert.data.synthetic_genes import generator_for, stable_uuid
 
 Modality = Literal["rnaseq", "methylation"]
@@ -36,14 +37,59 @@ ODDITIES = (
     "same_file_name",
     "smaller_array",
 )
+# Dealt out after those, to the studies that ask for more.
+MORE_ODDITIES = (
+    "blood_tumor",
+    "recurrent",
+    "epic_array",
+    "epic_v2_array",
+    "many_failed_probes",
+    "dead_with_follow_up",
+    "follow_up_after_death",
+    "empty_lists",
+    "null_groups",
+    "follow_up_of_other_diagnosis",
+    "flagged_aliquot",
+    "no_sample_type",
+)
 
 SAMPLE_TYPES = {  # code in the barcode -> GDC's sample_type, tissue_type, tumor_descriptor
     "01": ("Primary Tumor", "Tumor", "Primary"),
+    "02": ("Recurrent Tumor", "Tumor", "Recurrence"),
+    "03": ("Primary Blood Derived Cancer - Peripheral Blood", "Tumor", "Primary"),
     "06": ("Metastatic", "Tumor", "Metastatic"),
     "11": ("Solid Tissue Normal", "Normal", "Not Applicable"),
 }
+PLATFORMS: dict[Array, str] = {
+    "27k": "Illumina Human Methylation 27",
+    "450k": "Illumina Human Methylation 450",
+    "epic": "Illumina Methylation Epic",
+    "epic_v2": "Illumina Methylation Epic v2",
+}
+_ARRAYS: dict[str, Array] = {"smaller_array": "27k", "epic_array": "epic", "epic_v2_array": "epic_v2"}
+MANY_FAILED = 0.32
+ANNOTATED = frozenset({"redaction_annotation", "flagged_aliquot"})
 PLATE = "A001"
 SECOND_PLATE = "A277"
+_ALWAYS_DEAD = frozenset(
+    {
+        "zero_time_dead",
+        "dead_without_days_to_death",
+        "dead_with_follow_up",
+        "follow_up_after_death",
+        "empty_lists",
+    }
+)
+_ALWAYS_ALIVE = frozenset(
+    {
+        "zero_time_alive",
+        "negative_time",
+        "alive_with_days_to_death",
+        "follow_up_elsewhere",
+        "two_diagnoses",
+        "follow_up_of_other_diagnosis",
+    }
+)
 STAGES = ("Stage I", "Stage IIA", "Stage IIB", "Stage III", "Stage IV")
 
 
@@ -73,6 +119,8 @@ class SyntheticFile:
     Attributes:
         vial: Sample code and vial letter, as `01A`.
         aliquot: Full barcode, as `TCGA-SA-0001-01A-11R-A001-07`.
+        array: Kind of methylation array; of no meaning for RNA-seq.
+        missing_share: Share of the array's probes that failed; None for the usual one.
         change: `released`, or why the portal no longer serves it.
         replaced_by: Id of the file that came in its place, when it was superseded.
     """
@@ -84,7 +132,8 @@ class SyntheticFile:
     vial: str
     aliquot: str
     is_ffpe: bool
-    is_27k: bool
+    array: Array
+    missing_share: float | None
     access: Literal["open", "controlled"]
     change: FileChange
     version: int
@@ -96,16 +145,23 @@ class SyntheticFile:
         return f"{self.patient.barcode}-{self.vial}"
 
     @property
+    def is_27k(self) -> bool:
+        """Whether this is a file of the smallest array."""
+        return self.modality == "methylation" and self.array == "27k"
+
+    @property
     def is_tumor(self) -> bool:
         """Whether the sample is a tumour rather than normal tissue."""
         return self.vial[:2] != "11"
 
 
-def make_patients(seed: int, project_ids: tuple[str, ...], n_per_cohort: int, has_oddities: bool) -> list[Patient]:
-    """Every patient, cohort after cohort."""
+def make_patients(
+    seed: int, project_ids: tuple[str, ...], n_per_cohort: int, oddities_to_deal: tuple[str, ...]
+) -> list[Patient]:
+    """Every patient, cohort after cohort; the oddities are dealt out over the cohorts in turn, one a patient."""
     patients = []
     for cohort_idx, project_id in enumerate(project_ids):
-        odd = ODDITIES[cohort_idx :: len(project_ids)] if has_oddities else ()
+        odd = oddities_to_deal[cohort_idx :: len(project_ids)]
         for number in range(1, n_per_cohort + 1):
             barcode = f"TCGA-S{project_id[-1]}-{number:04d}"
             # When there are more oddities than patients, the last patient does not get the rest: they are left out.
@@ -117,11 +173,13 @@ def make_patients(seed: int, project_ids: tuple[str, ...], n_per_cohort: int, ha
 def _vials(patient: Patient, has_normal: bool) -> list[tuple[str, str, bool]]:
     """(vial, plate, is FFPE) of each aliquot of a patient."""
     odd = patient.oddities
-    vials = [("01A", PLATE, "ffpe_only" in odd)]
+    vials = [("03A" if "blood_tumor" in odd else "01A", PLATE, "ffpe_only" in odd)]
     if "two_aliquots" in odd:
         vials.append(("01A", SECOND_PLATE, False))
     if odd & {"two_vials", "ffpe_vial"}:
         vials.append(("01B", PLATE, "ffpe_vial" in odd))
+    if "recurrent" in odd:
+        vials.append(("02A", PLATE, False))
     if "metastatic" in odd:
         vials.append(("06A", PLATE, False))
     if has_normal or "same_file_name" in odd:
@@ -173,7 +231,8 @@ def _make_file(
         vial=vial,
         aliquot=aliquot,
         is_ffpe=is_ffpe,
-        is_27k=modality == "methylation" and "smaller_array" in patient.oddities,
+        array=next((array for oddity, array in _ARRAYS.items() if oddity in patient.oddities), "450k"),
+        missing_share=MANY_FAILED if "many_failed_probes" in patient.oddities else None,
         access="controlled" if is_controlled else "open",
         change="superseded" if replaced_by else change,
         version=2 if "superseded_file" in patient.oddities and not replaced_by and modality == "rnaseq" else 1,
@@ -195,20 +254,23 @@ def case_record(seed: int, patient: Patient, outcome: Outcome) -> Json:
     odd = patient.oddities
     if "no_clinical" in odd:
         return record
+    if "null_groups" in odd:
+        return {**record, "demographic": None, "diagnoses": None, "follow_ups": None}
     rng = generator_for(seed, "clinical", patient.barcode)
     age_days = int(rng.integers(35 * 365, 85 * 365))
     time_days = outcome.time_days
     is_dead = outcome.is_dead
-    if odd & {"zero_time_alive", "negative_time", "alive_with_days_to_death", "follow_up_elsewhere", "two_diagnoses"}:
+    if odd & _ALWAYS_ALIVE:
         is_dead = False
-    if odd & {"zero_time_dead", "dead_without_days_to_death"}:
+    if odd & _ALWAYS_DEAD:
         is_dead = True
     if odd & {"zero_time_alive", "zero_time_dead"}:
         time_days = 0
     if "negative_time" in odd:
         time_days = -31
 
-    has_death_date = (is_dead and "dead_without_days_to_death" not in odd) or "alive_with_days_to_death" in odd
+    lacks_death_date = bool(odd & {"dead_without_days_to_death", "empty_lists"})
+    has_death_date = (is_dead and not lacks_death_date) or "alive_with_days_to_death" in odd
     is_reported = "vital_status_not_reported" not in odd
     record["demographic"] = {
         "demographic_id": stable_uuid(seed, "demographic", patient.barcode),
@@ -251,7 +313,36 @@ def case_record(seed: int, patient: Patient, outcome: Outcome) -> Json:
             }
             for number, days in enumerate((time_days // 2, time_days), start=1)
         ]
+    if odd:
+        _apply_more_oddities(record, odd, time_days)
     return record
+
+
+def _apply_more_oddities(record: Json, odd: frozenset[str], time_days: int) -> None:
+    """Change a clinical record in place."""
+    if odd & {"dead_with_follow_up", "follow_up_after_death"}:
+        days = time_days + (30 if "follow_up_after_death" in odd else -1)
+        record["follow_ups"] = [
+            {
+                "follow_up_id": stable_uuid(0, "follow-up", record["submitter_id"]),
+                "submitter_id": f"{record['submitter_id']}_follow_up1",
+                "days_to_follow_up": days,
+                "timepoint_category": "Last Contact",
+            }
+        ]
+    if "empty_lists" in odd:
+        record["follow_ups"] = []
+        record["diagnoses"][0]["days_to_last_follow_up"] = time_days
+    if "follow_up_of_other_diagnosis" in odd:
+        later = {
+            **record["diagnoses"][0],
+            "diagnosis_id": stable_uuid(0, "second-diagnosis", record["submitter_id"]),
+            "submitter_id": f"{record['submitter_id']}_diagnosis2",
+            "diagnosis_is_primary_disease": False,
+            "classification_of_tumor": "metastasis",
+        }
+        record["diagnoses"] = [{**record["diagnoses"][0], "days_to_last_follow_up": None}, later]
+        record.pop("follow_ups", None)
 
 
 def file_record(seed: int, file: SyntheticFile, data_release: str) -> Json:
@@ -276,7 +367,7 @@ def file_record(seed: int, file: SyntheticFile, data_release: str) -> Json:
         "data_category": "Transcriptome Profiling" if is_rnaseq else "DNA Methylation",
         "data_type": "Gene Expression Quantification" if is_rnaseq else "Methylation Beta Value",
         "experimental_strategy": "RNA-Seq" if is_rnaseq else "Methylation Array",
-        "platform": "Illumina" if is_rnaseq else f"Illumina Human Methylation {'27' if file.is_27k else '450'}",
+        "platform": "Illumina" if is_rnaseq else PLATFORMS[file.array],
         "analysis": {"workflow_type": "STAR - Counts" if is_rnaseq else "SeSAMe Methylation Beta Estimation"},
         "cases": [
             {
@@ -290,7 +381,7 @@ def file_record(seed: int, file: SyntheticFile, data_release: str) -> Json:
                         "sample_type": sample_type,
                         "tissue_type": tissue_type,
                         "tumor_descriptor": tumor_descriptor,
-                        "specimen_type": "Solid Tissue",
+                        "specimen_type": "Peripheral Blood NOS" if file.vial[:2] == "03" else "Solid Tissue",
                         "preservation_method": "FFPE" if file.is_ffpe else "OCT",
                         "portions": [
                             {
@@ -311,14 +402,39 @@ def file_record(seed: int, file: SyntheticFile, data_release: str) -> Json:
             }
         ],
     }
-    if "redaction_annotation" in file.patient.oddities:
-        record["annotations"] = [annotation_record(seed, file.patient)]
+    if file.patient.oddities & ANNOTATED:
+        note = annotation_record(seed, file.patient)
+        if concerns(note, file):
+            record["annotations"] = [note]
+    if "no_sample_type" in file.patient.oddities:
+        del record["cases"][0]["samples"][0]["sample_type"]
     return record
 
 
+def concerns(annotation: Json, file: SyntheticFile) -> bool:
+    """Whether an annotation is on a file's patient or on its aliquot."""
+    return annotation["entity_submitter_id"] in (file.patient.barcode, file.aliquot)
+
+
 def annotation_record(seed: int, patient: Patient) -> Json:
-    """The annotation that says that a patient withdrew consent."""
+    """The annotation of a patient who withdrew consent, or whose tumour's aliquot failed a check."""
     annotation_id = stable_uuid(seed, "annotation", patient.barcode)
+    if "flagged_aliquot" in patient.oddities:
+        aliquot = f"{patient.barcode}-01A-11R-{PLATE}-07"
+        return {
+            "id": annotation_id,
+            "annotation_id": annotation_id,
+            "classification": "CenterNotification",
+            "category": "Item flagged DNU",
+            "entity_type": "aliquot",
+            "entity_id": stable_uuid(seed, "aliquot", aliquot),
+            "entity_submitter_id": aliquot,
+            "case_id": patient.case_id,
+            "case_submitter_id": patient.barcode,
+            "status": "Approved",
+            "notes": "synthetic",
+            "project": {"project_id": patient.project_id},
+        }
     return {
         "id": annotation_id,
         "annotation_id": annotation_id,

@@ -1,8 +1,8 @@
-"""Cohort tables: one Parquet file a cohort, a row a sample, written and read without holding more than is asked for."""
+"""Cohort tables: one Parquet file a cohort and modality, a row a sample, read and written piece by piece."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,10 @@ SAMPLE_COLUMNS = (
     keys.SAMPLE_TYPE,
     keys.SOURCE,
 )
+MODALITIES = (keys.RNASEQ, keys.METHYLATION)
 ROWS_PER_GROUP = 64
+# Expression hardly repeats: a dictionary only costs time. Its bytes by their place in the number pack well and fast.
+_ENCODING = {f"{keys.VALUES}.list.element": "BYTE_STREAM_SPLIT"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class TableHeader:
 
     Attributes:
         unit: Unit of the values, in canonical text.
-        modality: `rnaseq`.
+        modality: `rnaseq` or `methylation`.
         genes_sha256: Hash of the gene ids in column order.
         annotation: Where the gene ids come from, as `GENCODE v36`; empty where unknown.
         data_access: `open`, `controlled` or `local`.
+        scaling: What was done to whole samples, as `tpm sums to 1e6`; empty where nothing was.
     """
 
     unit: str
@@ -46,6 +50,7 @@ class TableHeader:
     genes_sha256: str
     annotation: str
     data_access: str
+    scaling: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """As Parquet schema metadata."""
@@ -55,19 +60,21 @@ class TableHeader:
             keys.META_GENES_SHA256: self.genes_sha256,
             keys.META_ANNOTATION: self.annotation,
             keys.META_ACCESS: self.data_access,
+            keys.META_SCALING: self.scaling,
         }
 
 
 @dataclass(frozen=True)
 class Cohorts:
-    """All samples of a cohorts folder, sorted by cohort and sample id.
+    """All samples of one modality of a cohorts folder, sorted by cohort and sample id.
 
     Attributes:
         genes: Columns of `values`.
         samples: `sample_id, patient_id, cohort, project_id, sample_type, source`, one row a sample, index 0…n-1.
-        values: Shape (n_samples, n_genes), float32, in `unit`.
+        values: Shape (n_samples, n_genes), float32, in `unit`; NaN where a gene was not measured in a sample.
         unit: Unit of all values, in canonical text.
         data_access: The strictest access class among the tables: `open`, `local` or `controlled`.
+        modality: `rnaseq` or `methylation`.
     """
 
     genes: GeneVocabulary
@@ -75,6 +82,7 @@ class Cohorts:
     values: npt.NDArray[np.float32]
     unit: str
     data_access: str
+    modality: str = keys.RNASEQ
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,9 @@ class CohortTableWriter:
         fields = [pa.field(name, pa.string()) for name in SAMPLE_COLUMNS]
         fields.append(pa.field(keys.VALUES, pa.list_(pa.float32(), n_genes)))
         self._schema = pa.schema(fields, metadata=header.to_metadata())
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            path, self._schema, compression="zstd", use_dictionary=list(SAMPLE_COLUMNS), column_encoding=_ENCODING
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +124,7 @@ class CohortTableWriter:
 
         Args:
             samples: The six sample columns, all strings.
-            values: Shape (len(samples), n_genes), float32, finite.
+            values: Shape (len(samples), n_genes), float32, finite or NaN.
         """
         assert values.shape == (len(samples), self._n_genes), "one row of values a sample, one column a gene"
         for start in range(0, len(samples), ROWS_PER_GROUP):
@@ -125,21 +135,40 @@ class CohortTableWriter:
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
 
-def cohort_path(folder: Path, cohort: str) -> Path:
-    """Name of the table of one cohort."""
-    return folder / f"{cohort}.{keys.RNASEQ}.parquet"
+def cohort_path(folder: Path, cohort: str, modality: str = keys.RNASEQ) -> Path:
+    """Name of the table of one cohort and modality."""
+    return folder / f"{cohort}{_suffix(modality)}"
 
 
-def cohort_files(folder: Path) -> dict[str, Path]:
-    """Tables of a cohorts folder by cohort, sorted.
+def genes_path(folder: Path, modality: str = keys.RNASEQ) -> Path:
+    """Name of the gene list that all tables of a modality share."""
+    return folder / (keys.GENES_METHYLATION_TSV if modality == keys.METHYLATION else keys.GENES_TSV)
+
+
+def _suffix(modality: str) -> str:
+    assert modality in MODALITIES, modality
+    return f".{modality}.parquet"
+
+
+def modalities_of(folder: Path) -> tuple[str, ...]:
+    """Modalities that a cohorts folder has tables of, `rnaseq` first."""
+    return tuple(modality for modality in MODALITIES if any(folder.glob(f"*{_suffix(modality)}")))
+
+
+def cohort_files(folder: Path, modality: str = keys.RNASEQ) -> dict[str, Path]:
+    """Tables of one modality of a cohorts folder by cohort, sorted.
 
     Raises:
         DataError: there is none.
     """
-    suffix = f".{keys.RNASEQ}.parquet"
+    suffix = _suffix(modality)
     files = {path.name.removesuffix(suffix): path for path in sorted(folder.glob(f"*{suffix}"))}
     if not files:
-        raise DataError(f"{folder}: no cohort table (*{suffix}) found; expected the output of `bulkrnabert preprocess`")
+        others = ", ".join(modalities_of(folder))
+        raise DataError(
+            f"{folder}: no cohort table (*{suffix}) found"
+            + (f", only {others}" if others else "; expected the output of `bulkrnabert preprocess`")
+        )
     return files
 
 
@@ -163,6 +192,7 @@ def read_header(path: Path) -> TableHeader:
         genes_sha256=metadata[keys.META_GENES_SHA256],
         annotation=metadata.get(keys.META_ANNOTATION, ""),
         data_access=metadata.get(keys.META_ACCESS, "local"),
+        scaling=metadata.get(keys.META_SCALING, ""),
     )
 
 
@@ -181,44 +211,52 @@ def iter_cohort_batches(path: Path, batch_rows: int = ROWS_PER_GROUP) -> Iterato
             yield CohortBatch(samples, flat.reshape(len(samples), -1))
 
 
-def read_cohorts(folder: Path) -> Cohorts:
-    """Read every cohort of a folder into one matrix.
+def read_cohorts(folder: Path, modality: str = keys.RNASEQ) -> Cohorts:
+    """Read every cohort of a folder into one matrix, of which no second copy is made.
 
     Args:
         folder: Output of `bulkrnabert preprocess`.
+        modality: `rnaseq` or `methylation`.
     Raises:
-        DataError: no table, or tables in different units.
-        VocabularyError: a table was written for another gene list than `genes.tsv`.
+        DataError: no table of this modality, or tables in different units.
+        VocabularyError: a table was written for another gene list than the one beside it.
     """
-    genes, headers = _read_checked_headers(folder)
-    n_samples = sum(pq.read_metadata(path).num_rows for path in headers)
-    values = np.empty((n_samples, len(genes)), dtype=np.float32)
-    frames: list[pd.DataFrame] = []
+    genes, headers = _read_checked_headers(folder, modality)
+    samples = _sort_samples(_sample_frames(headers))
+    place = np.empty(len(samples), dtype=np.int64)
+    place[samples.index.to_numpy()] = np.arange(len(samples))
+    values = np.empty((len(samples), len(genes)), dtype=np.float32)
     start = 0
     for path in headers:
         for batch in iter_cohort_batches(path):
-            values[start : start + len(batch.samples)] = batch.values
+            values[place[start : start + len(batch.samples)]] = batch.values
             start += len(batch.samples)
-            frames.append(batch.samples)
-    samples = _sort_samples(frames)
-    order = samples.index.to_numpy()
-    if not np.array_equal(order, np.arange(n_samples)):
-        values = values[order]
     access = {header.data_access for header in headers.values()}
     strictest = next((name for name in ("controlled", "local", "open") if name in access), "local")
     unit = next(iter(headers.values())).unit
-    return Cohorts(genes, samples.reset_index(drop=True), values, unit, strictest)
+    return Cohorts(genes, samples.reset_index(drop=True), values, unit, strictest, modality)
 
 
-def read_samples(folder: Path) -> pd.DataFrame:
-    """The samples of every cohort of a folder, as `read_cohorts` gives them, without reading their expression.
+def read_samples(folder: Path, modality: str | None = None) -> pd.DataFrame:
+    """The samples of every cohort of a folder, as `read_cohorts` gives them, without reading their values.
 
+    Args:
+        folder: Output of `bulkrnabert preprocess`.
+        modality: `rnaseq` or `methylation`; without one, samples of either, one row a sample that has both.
     Raises:
         DataError, VocabularyError: as `read_cohorts`.
     """
-    _genes, headers = _read_checked_headers(folder)
-    frames = [pq.read_table(path, columns=list(SAMPLE_COLUMNS)).to_pandas() for path in headers]
-    return _sort_samples(frames).reset_index(drop=True)
+    frames: list[pd.DataFrame] = []
+    for name in [modality] if modality else modalities_of(folder) or [keys.RNASEQ]:
+        _genes, headers = _read_checked_headers(folder, name)
+        frames += _sample_frames(headers)
+    samples = _sort_samples(frames)
+    # What both modalities have: `preprocess` made sure that they agree on whose it is.
+    return samples.drop_duplicates([keys.COHORT, keys.SAMPLE_ID]).reset_index(drop=True)
+
+
+def _sample_frames(headers: Iterable[Path]) -> list[pd.DataFrame]:
+    return [pq.read_table(path, columns=list(SAMPLE_COLUMNS)).to_pandas() for path in headers]
 
 
 def _sort_samples(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -226,19 +264,20 @@ def _sort_samples(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True).sort_values([keys.COHORT, keys.SAMPLE_ID], kind="stable")
 
 
-def _read_checked_headers(folder: Path) -> tuple[GeneVocabulary, dict[Path, TableHeader]]:
-    """The folder's gene list and its tables' headers, which agree with it and with each other."""
-    files = cohort_files(folder)
-    genes = GeneVocabulary.from_tsv(folder / keys.GENES_TSV)
+def _read_checked_headers(folder: Path, modality: str) -> tuple[GeneVocabulary, dict[Path, TableHeader]]:
+    """The gene list of a modality and its tables' headers, which agree with it and with each other."""
+    files = cohort_files(folder, modality)
+    listed = genes_path(folder, modality)
+    genes = GeneVocabulary.from_tsv(listed)
     headers = {path: read_header(path) for path in files.values()}
     for path, header in headers.items():
         if header.genes_sha256 != genes.sha256:
             raise VocabularyError(
-                f"{path}: written for another gene list (sha256 {header.genes_sha256[:12]}…) than {keys.GENES_TSV}"
+                f"{path}: written for another gene list (sha256 {header.genes_sha256[:12]}…) than {listed.name}"
                 f" beside it ({genes.sha256[:12]}…); run `bulkrnabert preprocess` again on all cohorts at once"
             )
     units = {header.unit for header in headers.values()}
     if len(units) > 1:
-        listed = ", ".join(f"{path.name}: {header.unit}" for path, header in headers.items())
-        raise DataError(f"{folder}: cohorts in different units ({listed}); preprocess them in one run")
+        listed_units = ", ".join(f"{path.name}: {header.unit}" for path, header in headers.items())
+        raise DataError(f"{folder}: cohorts in different units ({listed_units}); preprocess them in one run")
     return genes, headers

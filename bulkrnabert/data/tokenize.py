@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bulkrnabert import keys
 from bulkrnabert.data.binning import log10_plus_one
 from bulkrnabert.data.tables import Cohorts
-from bulkrnabert.data.tokenizer import LINEAR_UNITS, BinnedTokenizer
+from bulkrnabert.data.tokenizer import LINEAR_UNITS, BinnedTokenizer, MissingAs, Selection
 from bulkrnabert.data.tokens import SAMPLE_COLUMNS, Tokens
 from bulkrnabert.errors import ConfigError, DataError
 
@@ -20,13 +20,16 @@ logger = logging.getLogger(__name__)
 COLUMNS_AT_A_TIME = 512
 
 
-def most_variable_genes(values: NDArray[np.floating], unit: str, max_genes: int) -> NDArray[np.int64]:
+def most_variable_genes(
+    values: NDArray[np.floating], unit: str, max_genes: int, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Columns of the genes that vary most, in their own order.
 
     Args:
-        values: Expression of the training part, shape (samples, genes), NaN where missing. Not modified.
+        values: Expression, shape (samples, genes), NaN where missing. Not modified.
         unit: Unit of `values`. Variance is that of log10(1 + x) for scales with a true zero, else of the values.
         max_genes: How many to keep; 0 keeps all.
+        rows: The training part; all samples when None.
     Returns:
         Column indices, ascending, shape (min(genes, max_genes),). Among equals the earlier column is kept.
     """
@@ -35,7 +38,9 @@ def most_variable_genes(values: NDArray[np.floating], unit: str, max_genes: int)
         return np.arange(n_genes)
     variances = np.empty(n_genes, dtype=np.float64)
     for start in range(0, n_genes, COLUMNS_AT_A_TIME):
-        block = np.asarray(values[:, start : start + COLUMNS_AT_A_TIME], dtype=np.float64)
+        columns = slice(start, start + COLUMNS_AT_A_TIME)
+        part = values[:, columns] if rows is None else values[rows, columns]
+        block = np.asarray(part, dtype=np.float64)
         if unit in LINEAR_UNITS:
             block = log10_plus_one(block)
         variances[start : start + block.shape[1]] = _variance(block)
@@ -54,7 +59,12 @@ def _variance(block: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tokenize_cohorts(
-    cohorts: Cohorts, training_samples: set[str], split_id: str, split_sha256: str, max_genes: int
+    cohorts: Cohorts,
+    training_samples: set[str],
+    split_id: str,
+    split_sha256: str,
+    max_genes: int,
+    missing: MissingAs = "mask",
 ) -> Tokens:
     """Choose genes and fit the tokenizer on the training part, then encode every sample.
 
@@ -64,6 +74,7 @@ def tokenize_cohorts(
         split_id: Name of the outer split.
         split_sha256: Hash of `splits.tsv`.
         max_genes: Keep this many most variable genes; 0 keeps all.
+        missing: What a gene without a value becomes: `<mask>`, or the bin of zero.
     Raises:
         ConfigError: `max_genes` is negative.
         DataError: splits and cohorts list different samples, or the training part is empty.
@@ -80,9 +91,10 @@ def tokenize_cohorts(
     is_training = np.asarray(sample_ids.isin(training_samples))
     if not is_training.any():
         raise DataError(f"split {split_id} has no training sample among the {len(sample_ids)} of the cohorts folder")
-    training_values = cohorts.values[is_training]
-    columns = most_variable_genes(training_values, cohorts.unit, max_genes)
-    tokenizer = BinnedTokenizer.fit(training_values[:, columns], cohorts.unit)
+    rows = None if is_training.all() else np.flatnonzero(is_training)
+    columns = most_variable_genes(cohorts.values, cohorts.unit, max_genes, rows)
+    chosen = None if len(columns) == len(cohorts.genes) else columns
+    tokenizer = BinnedTokenizer.fit_selection(Selection(cohorts.values, rows, chosen), cohorts.unit, missing=missing)
     samples = cohorts.samples.assign(**{keys.PART: np.where(is_training, keys.TRAIN, keys.HELD_OUT)})
     logger.info(
         "split %s: %d of %d genes, fitted on %d training samples, %d held out",
@@ -94,7 +106,7 @@ def tokenize_cohorts(
     )
     return Tokens(
         samples=pd.DataFrame(samples[list(SAMPLE_COLUMNS)]).reset_index(drop=True),
-        token_ids=tokenizer.encode(cohorts.values[:, columns], cohorts.unit),
+        token_ids=tokenizer.encode_selection(Selection(cohorts.values, columns=chosen), cohorts.unit),
         gene_ids=tuple(cohorts.genes.gene_ids[column] for column in columns),
         tokenizer=tokenizer,
         split_id=split_id,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,7 +21,7 @@ from pydantic import Field, model_validator
 
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.data.binning import linear_bins, log10_plus_one, quantile_edges
-from bulkrnabert.data.units import Unit, parse_unit, to_stored
+from bulkrnabert.data.units import Unit, parse_unit, stored_unit, to_stored
 from bulkrnabert.errors import CheckpointError, ConfigError, DataError
 from bulkrnabert.keys import MASK_ID, PAD_ID
 from bulkrnabert.provenance import write_json
@@ -29,9 +31,38 @@ logger = logging.getLogger(__name__)
 N_BINS = 64
 LINEAR_UNITS = frozenset({"tpm", "rsem"})
 CENTRED_UNITS = frozenset({"zscore", "log2_ratio"})
-ROWS_AT_A_TIME = 256
+ROWS_AT_A_TIME = 64
 
 FloatArray = NDArray[np.floating]
+MissingAs = Literal["mask", "zero"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some rows and columns of a table, looked at piece by piece.
+
+    Attributes:
+        values: Shape (samples, genes).
+        rows: Which samples; all when None.
+        columns: Which genes, in this order; all when None.
+    """
+
+    values: FloatArray
+    rows: NDArray[np.int64] | None = None
+    columns: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of what is selected."""
+        n_rows = len(self.values) if self.rows is None else len(self.rows)
+        return n_rows, self.values.shape[1] if self.columns is None else len(self.columns)
+
+    def pieces(self) -> Iterator[FloatArray]:
+        """The selected values, some rows at a time."""
+        for start in range(0, self.shape[0], ROWS_AT_A_TIME):
+            part = slice(start, start + ROWS_AT_A_TIME)
+            piece = self.values[part if self.rows is None else self.rows[part]]
+            yield piece if self.columns is None else piece[:, self.columns]
 
 
 class BinnedTokenizer(FrozenConfig):
@@ -57,7 +88,7 @@ class BinnedTokenizer(FrozenConfig):
     normalization_factor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     edges: tuple[float, ...] | None = None
     overflow: Literal["clip", "reference"] = "clip"
-    missing: Literal["mask", "zero"] = "mask"
+    missing: MissingAs = "mask"
     pad_id: Literal[64] = PAD_ID
     mask_id: Literal[65] = MASK_ID
 
@@ -73,30 +104,39 @@ class BinnedTokenizer(FrozenConfig):
         return self
 
     @classmethod
-    def fit(cls, values: FloatArray, unit: str, n_bins: int = N_BINS) -> Self:
+    def fit(cls, values: FloatArray, unit: str, n_bins: int = N_BINS, missing: MissingAs = "mask") -> Self:
         """Fit on the training part; missing values are left out.
 
         Args:
             values: Expression, shape (samples, genes). Not modified.
             unit: Unit of `values`.
             n_bins: Number of bins.
+            missing: What a missing value becomes.
         Raises:
             ConfigError: the unit has no binning.
             DataError: nothing but zeros or missing values.
         """
-        own_values, own_unit = _to_stored_unit(values, parse_unit(unit))
-        name = str(own_unit)
-        if name in CENTRED_UNITS:
-            edges = tuple(float(edge) for edge in quantile_edges(own_values, n_bins))
-            return cls(n_bins=n_bins, unit=name, edges_kind="quantile", edges=edges)
+        return cls.fit_selection(Selection(values), unit, n_bins, missing)
+
+    @classmethod
+    def fit_selection(cls, selection: Selection, unit: str, n_bins: int = N_BINS, missing: MissingAs = "mask") -> Self:
+        """As `fit`, on some rows and columns of a table of which no copy is made where the scale needs none."""
+        given = parse_unit(unit)
+        if str(given) in CENTRED_UNITS:
+            edges = tuple(float(edge) for edge in quantile_edges(np.concatenate(list(selection.pieces())), n_bins))
+            return cls(n_bins=n_bins, unit=str(given), edges_kind="quantile", edges=edges, missing=missing)
+        name = str(stored_unit(given))
         if name not in LINEAR_UNITS:
             known = ", ".join(sorted(LINEAR_UNITS | CENTRED_UNITS))
             raise ConfigError(f"no binning is known for unit {name!r}: use one of {known}")
-        maximum = max((float(np.max(row[np.isfinite(row)], initial=0.0)) for row in own_values), default=0.0)
+        maximum = 0.0
+        for piece in selection.pieces():
+            own_values, _unit = _to_stored_unit(piece, given)
+            maximum = max(maximum, float(np.max(own_values, initial=0.0, where=np.isfinite(own_values))))
         if maximum <= 0.0:
             raise DataError(f"the training part has no value above 0 {name}: check the table and its unit")
         factor = float(log10_plus_one(np.asarray(maximum, dtype=np.float64)))
-        return cls(n_bins=n_bins, unit=name, edges_kind="log_linear", normalization_factor=factor)
+        return cls(n_bins=n_bins, unit=name, edges_kind="log_linear", normalization_factor=factor, missing=missing)
 
     def encode(self, values: FloatArray, unit: str = "tpm") -> NDArray[np.uint8]:
         """Token ids of a table of values.
@@ -114,18 +154,26 @@ class BinnedTokenizer(FrozenConfig):
         values = np.asarray(values)
         if values.ndim != 2:
             raise DataError(f"values have shape {values.shape}, expected two dimensions: (samples, genes)")
-        ids = np.empty(values.shape, dtype=np.uint8)
-        n_missing = 0
-        for start in range(0, len(values), ROWS_AT_A_TIME):
-            rows = values[start : start + ROWS_AT_A_TIME]
-            own = self._to_own_scale(rows, unit)
-            is_missing = np.isnan(rows)
-            self._refuse_impossible(own, is_missing, start, unit)
-            ids[start : start + len(rows)] = np.where(is_missing, self._missing_id(), self._bin(own))
-            n_missing += int(is_missing.sum())
+        return self.encode_selection(Selection(values), unit)
+
+    def encode_selection(self, selection: Selection, unit: str) -> NDArray[np.uint8]:
+        """As `encode`, of some rows and columns of a table of which no copy is made."""
+        ids = np.empty(selection.shape, dtype=np.uint8)
+        n_missing = start = 0
+        for rows in selection.pieces():
+            ids[start : start + len(rows)] = self.encode_rows(rows, unit, start)
+            n_missing += int(np.isnan(rows).sum())
+            start += len(rows)
         if n_missing:
-            logger.info("%d of %d values are missing and become %s", n_missing, values.size, self._missing_name())
+            logger.info("%d of %d values are missing and become %s", n_missing, ids.size, self._missing_name())
         return ids
+
+    def encode_rows(self, rows: FloatArray, unit: str, first_row: int) -> NDArray[np.uint8]:
+        """As `encode`, of a piece of a table whose first row is number `first_row`; says nothing of missing values."""
+        own = self._to_own_scale(rows, unit)
+        is_missing = np.isnan(rows)
+        self._refuse_impossible(own, is_missing, first_row, unit)
+        return np.where(is_missing, self._missing_id(), self._bin(own)).astype(np.uint8)
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""

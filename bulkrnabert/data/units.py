@@ -20,9 +20,11 @@ Base = Literal["counts", "tpm", "fpkm", "fpkm_uq", "rsem", "beta", "zscore", "lo
 LogBase = Literal["log2", "log10", "ln"]
 LINEAR_BASES: tuple[Base, ...] = ("counts", "tpm", "fpkm", "fpkm_uq", "rsem")
 KNOWN_UNITS = (
-    "counts, tpm, fpkm, fpkm_uq, rsem, beta, zscore, log2_ratio, or a log of one of the first five with its"
-    " pseudo-count, as log2(tpm+1), log10(fpkm+1), ln(counts+1), log2(tpm+0.001)"
+    "counts, tpm, fpkm, fpkm_uq, rsem, beta, sqrt(beta), zscore, log2_ratio, or a log of one of the first five with"
+    " its pseudo-count, as log2(tpm+1), log10(fpkm+1), ln(counts+1), log2(tpm+0.001); counts that are no whole numbers"
+    " (RSEM, salmon, tximport) are estimated_counts"
 )
+ESTIMATED_COUNTS = "estimated_counts"
 LOG_UNIT = re.compile(r"^(log2|log10|ln)\(([a-z_]+)(?:\+([0-9.eE+-]+))?\)$")
 
 # What a scale can hold; beyond, the numbers are something else.
@@ -51,21 +53,32 @@ class Unit:
         base: The quantity.
         log_base: Its logarithm, or None for the quantity itself.
         pseudo_count: What was added before the logarithm; 0 without one.
+        is_root: Whether it is the square root of the quantity; of beta only, whose variance it steadies.
+        is_estimate: Whether counts are estimates, so no whole numbers: RSEM's expected counts, those of salmon and
+            kallisto, scaled by length or not (nf-core's `gene_counts` and `gene_counts_length_scaled`). Divided by gene
+            lengths they become TPM as others do. Counts that were scaled to TPM (`gene_counts_scaled`) are not among
+            them: their lengths are divided out already.
     """
 
     base: Base
     log_base: LogBase | None = None
     pseudo_count: float = 0.0
+    is_root: bool = False
+    is_estimate: bool = False
 
     def __str__(self) -> str:
+        if self.is_estimate:
+            return ESTIMATED_COUNTS
+        if self.is_root:
+            return f"sqrt({self.base})"
         if self.log_base is None:
             return self.base
         return f"{self.log_base}({self.base}+{self.pseudo_count:g})"
 
     @property
     def linear(self) -> Unit:
-        """The same quantity without its logarithm."""
-        return replace(self, log_base=None, pseudo_count=0.0)
+        """The same quantity without its logarithm or root."""
+        return replace(self, log_base=None, pseudo_count=0.0, is_root=False)
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,10 @@ def parse_unit(text: str) -> Unit:
     compact = re.sub(r"\s+", "", text).lower().replace("fpkm-uq", "fpkm_uq")
     if compact in get_args(Base):
         return Unit(cast(Base, compact))
+    if compact == ESTIMATED_COUNTS:
+        return Unit("counts", is_estimate=True)
+    if compact == "sqrt(beta)":
+        return Unit("beta", is_root=True)
     match = LOG_UNIT.match(compact)
     if match is None or match.group(2) not in LINEAR_BASES:
         raise DataError(f"unknown unit {text!r}; known units: {KNOWN_UNITS}")
@@ -128,8 +145,8 @@ def to_stored(
 ) -> StoredValues:
     """Convert to what cohort tables hold: TPM where a way exists, RSEM, or the scale as it is.
 
-    Logarithms are inverted. FPKM and FPKM-UQ become TPM by scaling each sample to a million, which is exact only over
-    the whole genome. Counts become TPM through gene lengths. A sample without any expression stays all zero.
+    Logarithms and roots are inverted. FPKM and FPKM-UQ become TPM by scaling each sample to a million, which is exact
+    only over the whole genome. Counts become TPM through gene lengths. A sample without any expression stays all zero.
 
     Args:
         values: Shape (samples, genes), in `unit`, finite. Not modified.
@@ -143,6 +160,8 @@ def to_stored(
     n_clipped = 0
     if unit.log_base is not None:
         linear = _EXP[unit.log_base](linear) - unit.pseudo_count
+    if unit.is_root:
+        linear = np.square(linear)
     if unit.base in LINEAR_BASES:
         # A zero stored as log2(0.001) in a few digits comes back as about 1e-7: a rounding error, not expression.
         noise = 1e-3 * unit.pseudo_count
@@ -230,9 +249,10 @@ def _linear_problem(finite: npt.NDArray[np.floating | np.integer], low: float, h
     non_integer_share = float(np.mean(expressed != np.rint(expressed))) if expressed.size else 0.0
     if high < LINEAR_LOOKS_LOGGED_BELOW and non_integer_share > NON_INTEGER_SHARE:
         return f"too low for a linear scale, this looks like logarithms; say so with the unit `log2({unit.base}+1)`"
-    if unit.base == "counts" and non_integer_share > 0.0:
+    if unit.base == "counts" and not unit.is_estimate and non_integer_share > 0.0:
         return (
             f"counts are whole numbers, yet {non_integer_share:.1%} of the values above zero are not; this looks"
-            " like rsem, tpm or fpkm"
+            " like rsem, tpm or fpkm; if they are estimates of counts (RSEM, salmon, tximport), say"
+            f" `{ESTIMATED_COUNTS}`"
         )
     return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bulkrnabert.data.genes import GeneVocabulary, normalise_gene_ids
+from bulkrnabert.data.genes import GeneAlignment, GeneVocabulary, normalise_gene_ids
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.units import check_scale, parse_unit, stored_unit, to_stored
 from bulkrnabert.downstream.pretrained import PretrainedModel
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_COVERAGE = 0.5
+ROWS_AT_A_TIME = 64
 CPU_BATCH_BYTES = 2**28
 GPU_BATCH_BYTES = 2**32
 FLOATS_PER_POSITION = 8
@@ -67,6 +69,31 @@ def embed(
         ConfigError: no such layer, or a batch size below 1.
     """
     _check_request(model, layer, batch_size)
+    return embed_tokens(model, tokens_of(model, data, unit), layer, pooling, batch_size)
+
+
+def tokens_of(model: PretrainedModel, data: AnnData | pd.DataFrame | ExpressionTable, unit: str) -> NDArray[np.uint8]:
+    """Token ids of a table, shape (samples, genes), in the model's gene order; arguments and errors as of `embed`."""
+    return encode_expression(model, data, unit).token_ids
+
+
+@dataclass(frozen=True)
+class EncodedSamples:
+    """Samples as a model takes them.
+
+    Attributes:
+        token_ids: Shape (samples, genes), uint8, in the model's gene order.
+        missing_share: Share of the model's genes that each sample has no value of, shape (samples,), float32.
+    """
+
+    token_ids: NDArray[np.uint8]
+    missing_share: NDArray[np.float32]
+
+
+def encode_expression(
+    model: PretrainedModel, data: AnnData | pd.DataFrame | ExpressionTable, unit: str
+) -> EncodedSamples:
+    """Token ids of a table, and how much of each sample is missing; arguments and errors as of `embed`."""
     expression = _expression_of(data)
     given = parse_unit(unit)
     check_scale(expression.values, given, "the table to embed")
@@ -77,8 +104,47 @@ def embed(
             raise DataError(f"values in {unit} with missing cells cannot become TPM: fill them, or give TPM")
         stored = to_stored(values, given)
         values, unit = stored.values, str(stored.unit)
-    aligned = _align(model, values, expression.gene_ids)
-    return embed_tokens(model, model.tokenizer.encode(aligned, unit), layer, pooling, batch_size)
+    alignment = align_to_model(model, expression.gene_ids)
+    return encode_aligned(model, alignment, [values], len(values), unit)
+
+
+def encode_aligned(
+    model: PretrainedModel,
+    alignment: GeneAlignment,
+    pieces: Iterable[NDArray[np.floating]],
+    n_samples: int,
+    unit: str,
+) -> EncodedSamples:
+    """Token ids of values that come in pieces, of which only a few hundred rows are put into order at a time.
+
+    Args:
+        model: From `load`.
+        alignment: Where the model's genes are among the columns, from `align_to_model`.
+        pieces: Shape (some, columns) each. Not modified.
+        n_samples: Rows of all pieces.
+        unit: Unit of the values, one that the model's tokenizer reads.
+    """
+    token_ids = np.empty((n_samples, len(model.gene_ids)), dtype=np.uint8)
+    missing_share = np.empty(n_samples, dtype=np.float32)
+    n_done = 0
+    for piece in pieces:
+        for first in range(0, len(piece), ROWS_AT_A_TIME):
+            rows = piece[first : first + ROWS_AT_A_TIME]
+            # float64 stays so, since bin edges are exact.
+            aligned = rows[:, alignment.source_idx].astype(np.result_type(rows, np.float32), copy=False)
+            aligned[:, alignment.source_idx < 0] = np.nan
+            place = slice(n_done, n_done + len(rows))
+            token_ids[place] = model.tokenizer.encode_rows(aligned, unit, n_done)
+            missing_share[place] = np.isnan(aligned).mean(axis=1)
+            n_done += len(rows)
+    assert n_done == n_samples, "as many rows as samples"
+    if n_samples:
+        logger.info(
+            "of the model's genes a sample lacks %.1f%% on average and %.1f%% at most",
+            100 * float(missing_share.mean()),
+            100 * float(missing_share.max()),
+        )
+    return EncodedSamples(token_ids, missing_share)
 
 
 def embed_tokens(
@@ -138,8 +204,12 @@ def _expression_of(data: AnnData | pd.DataFrame | ExpressionTable) -> _Expressio
     return _Expression(dense, [str(name) for name in data.var_names])
 
 
-def _align(model: PretrainedModel, values: NDArray[np.floating], gene_ids: list[str]) -> NDArray[np.floating]:
-    """Columns in the model's order, NaN where the table lacks a gene; float64 stays so, since bin edges are exact."""
+def align_to_model(model: PretrainedModel, gene_ids: Sequence[str]) -> GeneAlignment:
+    """Where the model's genes are among the columns of a table.
+
+    Raises:
+        VocabularyError: less than half of them are there.
+    """
     vocabulary = GeneVocabulary.from_ids(model.gene_ids)
     genes = normalise_gene_ids(gene_ids, "the table to embed")
     alignment = vocabulary.align(genes.ids)
@@ -152,7 +222,5 @@ def _align(model: PretrainedModel, values: NDArray[np.floating], gene_ids: list[
         )
         raise VocabularyError(f"{found}; at least {MIN_COVERAGE:.0%} are needed. {kinds}")
     logger.info("%s; %d genes of the table are not in the model", found, alignment.n_unknown + len(genes.dropped))
-    is_absent = alignment.source_idx < 0
-    aligned = values[:, genes.keep_idx[alignment.source_idx]].astype(np.result_type(values, np.float32), copy=False)
-    aligned[:, is_absent] = np.nan
-    return aligned
+    columns = np.where(alignment.source_idx < 0, -1, genes.keep_idx[alignment.source_idx])
+    return replace(alignment, source_idx=columns)

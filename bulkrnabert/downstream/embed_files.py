@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from bulkrnabert import keys
-from bulkrnabert.data.sources.files import ExpressionTable, read_expression
-from bulkrnabert.data.tables import cohort_files, read_cohorts
-from bulkrnabert.downstream.embed import embed
+from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.sources.files import read_expression
+from bulkrnabert.data.tables import cohort_files, genes_path, iter_cohort_batches, read_header, read_samples
+from bulkrnabert.downstream.embed import (
+    EncodedSamples,
+    align_to_model,
+    embed_tokens,
+    encode_aligned,
+    encode_expression,
+)
 from bulkrnabert.downstream.pretrained import PretrainedModel, load
 from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.models.bulkrnabert import Pooling
@@ -52,23 +60,36 @@ class EmbedRequest:
 def embed_cohorts(request: EmbedRequest, folder: Path) -> tuple[int, int]:
     """Embed every sample of a cohorts folder; returns the shape (samples, D)."""
     model = _load_for(request)
-    cohorts = read_cohorts(folder)
-    table = ExpressionTable(tuple(cohorts.samples[keys.SAMPLE_ID]), cohorts.genes, cohorts.values, None, ())
-    obs = cohorts.samples[OBS_COLUMNS].set_index(pd.Index(table.sample_ids, name=keys.SAMPLE_ID))
-    inputs = {f"cohort {name}": path for name, path in cohort_files(folder).items()}
-    return _embed_and_write(request, model, table, cohorts.unit, obs, inputs)
+    files = cohort_files(folder)
+    samples = read_samples(folder, keys.RNASEQ)
+    genes = GeneVocabulary.from_tsv(genes_path(folder))
+    unit = read_header(next(iter(files.values()))).unit
+    order: list[str] = []
+
+    def pieces() -> Iterator[NDArray[np.float32]]:
+        for path in files.values():
+            for batch in iter_cohort_batches(path):
+                order.extend(batch.samples[keys.SAMPLE_ID])
+                yield batch.values
+
+    encoded = encode_aligned(model, align_to_model(model, genes.gene_ids), pieces(), len(samples), unit)
+    rows = pd.Index(order).get_indexer(pd.Index(samples[keys.SAMPLE_ID]))
+    encoded = EncodedSamples(encoded.token_ids[rows], encoded.missing_share[rows])
+    obs = samples[OBS_COLUMNS].set_index(pd.Index(samples[keys.SAMPLE_ID], name=keys.SAMPLE_ID))
+    inputs = {f"cohort {name}": path for name, path in files.items()}
+    return _embed_and_write(request, model, encoded, unit, obs, inputs)
 
 
 def embed_table(request: EmbedRequest, path: Path, unit: str, file_format: str | None) -> tuple[int, int]:
     """Embed every sample of a table; returns the shape (samples, D)."""
     model = _load_for(request)
-    table = read_expression(path, file_format or "")
+    table = read_expression(path, file_format or "", missing="keep")
     index = pd.Index(table.sample_ids, name=keys.SAMPLE_ID)
     if not index.is_unique:
         raise DataError(f"{path}: sample {index[index.duplicated()][0]!r} is there more than once; keep one")
     known = [] if table.obs is None else [name for name in OBS_COLUMNS if name in table.obs.columns]
     obs = pd.DataFrame(index=index) if table.obs is None else table.obs[known].set_index(index)
-    return _embed_and_write(request, model, table, unit, obs, {"table": path})
+    return _embed_and_write(request, model, encode_expression(model, table, unit), unit, obs, {"table": path})
 
 
 def _load_for(request: EmbedRequest) -> PretrainedModel:
@@ -81,12 +102,13 @@ def _load_for(request: EmbedRequest) -> PretrainedModel:
 def _embed_and_write(
     request: EmbedRequest,
     model: PretrainedModel,
-    table: ExpressionTable,
+    encoded: EncodedSamples,
     unit: str,
     obs: pd.DataFrame,
     inputs: dict[str, Path],
 ) -> tuple[int, int]:
-    embeddings = embed(model, table, unit, request.layer, request.pooling, request.batch_size)
+    embeddings = embed_tokens(model, encoded.token_ids, request.layer, request.pooling, request.batch_size)
+    obs = obs.assign(**{keys.MISSING_SHARE: encoded.missing_share})
     record = _provenance(request, model, unit, inputs)
     if request.out.suffix == ".h5ad":
         _write_h5ad(request.out, model.name, embeddings, obs, record)
@@ -123,6 +145,12 @@ def _write_h5ad(
 
 def _write_parquet(path: Path, embeddings: NDArray[np.float32], obs: pd.DataFrame, record: dict[str, Any]) -> None:
     values = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])
-    table = pa.table({keys.SAMPLE_ID: pa.array(obs.index.astype(str), pa.string()), keys.VALUES: values})
+    table = pa.table(
+        {
+            keys.SAMPLE_ID: pa.array(obs.index.astype(str), pa.string()),
+            keys.MISSING_SHARE: pa.array(obs[keys.MISSING_SHARE], pa.float32()),
+            keys.VALUES: values,
+        }
+    )
     with atomic_path(path) as partial:
         pq.write_table(table.replace_schema_metadata({keys.META_PROVENANCE: json.dumps(record)}), partial)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.data.splits import Splits, labels_of, survival_of
+from bulkrnabert.data.splits import Splits, labels_of, strata_of, survival_of
 from bulkrnabert.downstream.embeddings import Embeddings
-from bulkrnabert.downstream.survival import SurvivalLabels
+from bulkrnabert.downstream.survival import FloatArray, SurvivalLabels, survival_grid
 from bulkrnabert.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,10 @@ class Job:
 
     Attributes:
         task: `cancer_type` or `survival`.
-        scope: `pan` or a cohort.
-        rows: A row a judged sample: `sample_id, patient_id, cohort, label, time_days, event`; all usable for the task.
+        scope: `pan` or a cohort: what is tested. It is also what is learnt from, unless the splits leave the cohort out
+            of training.
+        rows: A row a judged sample: `sample_id, patient_id, cohort, stratum, label, time_days, event`; all usable for
+            the task. The stratum is the project within the cohort where it is known (see `strata_of`).
         folds: Every outer split.
         split_sha256: Of the `splits.tsv`.
     """
@@ -72,12 +74,17 @@ class Job:
 
     @property
     def survival(self) -> SurvivalLabels:
-        """Follow-up of each row, with the cohort as stratum."""
+        """Follow-up of each row."""
         return SurvivalLabels(
             self.rows[keys.TIME_DAYS].to_numpy(np.float64),
             self.rows[keys.EVENT].to_numpy(np.int64),
-            np.unique(self.rows[keys.COHORT].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
+            np.unique(self.rows[keys.STRATUM].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
         )
+
+    @property
+    def survival_times(self) -> FloatArray:
+        """Times in days at which survival probabilities are written, shape (times,)."""
+        return survival_grid(self.survival)
 
 
 def make_job(splits: Splits, clinical: pd.DataFrame, task: Task, scope: str, label_column: str = keys.COHORT) -> Job:
@@ -85,18 +92,20 @@ def make_job(splits: Splits, clinical: pd.DataFrame, task: Task, scope: str, lab
 
     Raises:
         ConfigError: no such cohort.
-        DataError: fewer than two classes, or no event.
+        DataError: fewer than two classes, too few events, or a fold without anyone to test.
     """
     judged = splits.judged
     if scope != keys.PAN and scope not in set(judged[keys.COHORT]):
         known = ", ".join([keys.PAN, *sorted(judged[keys.COHORT].unique())])
         raise ConfigError(f"--scope {scope!r} is no cohort of the splits: choose one of {known}")
     rows = judged[[keys.SAMPLE_ID, keys.PATIENT_ID, keys.COHORT]].copy()
-    rows["label"] = labels_of(judged, clinical, label_column, splits.n_folds)
+    rows[keys.STRATUM] = strata_of(judged, clinical)
+    rows["label"] = labels_of(judged, clinical, label_column, splits.n_parts)
     rows[[keys.TIME_DAYS, keys.EVENT]] = survival_of(judged, clinical)
+    is_transfer = scope != keys.PAN and splits.is_left_out(scope)
     in_scope = (judged[keys.COHORT] == scope) | (scope == keys.PAN)
     usable = rows["label"] != "" if task == keys.CANCER_TYPE else rows[keys.TIME_DAYS].notna()
-    rows = rows[in_scope & usable].reset_index(drop=True)
+    rows = rows[(in_scope | is_transfer) & usable].reset_index(drop=True)
     if task == keys.CANCER_TYPE and rows["label"].nunique() < 2:
         raise DataError(
             f"cancer type, scope {scope}: {rows['label'].nunique()} classes of `{label_column}` with enough patients; "
@@ -107,14 +116,28 @@ def make_job(splits: Splits, clinical: pd.DataFrame, task: Task, scope: str, lab
             f"survival, scope {scope}: {int(rows[keys.EVENT].sum())} events among {len(rows)} patients with usable "
             f"times; at least one a fold is needed ({splits.n_folds})"
         )
+    folds = _folds_of(splits, rows, scope, is_transfer)
+    return Job(task, scope, rows, folds, splits.sha256)
+
+
+def _folds_of(splits: Splits, rows: pd.DataFrame, scope: str, is_transfer: bool) -> list[Fold]:
+    """Every outer split with its rows; of a cohort that is left out, only those that test it."""
+    numbers = splits.judged.set_index(keys.SAMPLE_ID).loc[rows[keys.SAMPLE_ID]]
+    is_tested = numbers[keys.COHORT].to_numpy() == scope if is_transfer else np.ones(len(rows), dtype=bool)
     folds = []
-    numbers = judged.set_index(keys.SAMPLE_ID).loc[rows[keys.SAMPLE_ID]]
     for repeat in range(splits.n_repeats):
         of_rows = numbers[keys.fold_column(repeat)].to_numpy()
         for fold in range(splits.n_folds):
-            train, test = np.flatnonzero(of_rows != fold), np.flatnonzero(of_rows == fold)
-            folds.append(Fold(repeat, fold, keys.split_id(repeat, fold), train, test))
-    return Job(task, scope, rows, folds, splits.sha256)
+            train, test = np.flatnonzero(of_rows != fold), np.flatnonzero((of_rows == fold) & is_tested)
+            name = keys.split_id(repeat, fold)
+            if len(test) and len(train):
+                folds.append(Fold(repeat, fold, name, train, test))
+            elif not is_transfer:
+                raise DataError(
+                    f"scope {scope}: {name} has {len(test)} patients to test and {len(train)} to learn from; expected "
+                    "some of both: use fewer folds, or leave the job out"
+                )
+    return folds
 
 
 def embeddings_by_split(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -29,14 +29,17 @@ SCHEMA = pa.schema(
         (keys.SAMPLE_ID, pa.string()),
         (keys.PATIENT_ID, pa.string()),
         (keys.COHORT, pa.string()),
+        (keys.STRATUM, pa.string()),
         ("label", pa.string()),
         ("predicted", pa.string()),
         ("probabilities", pa.list_(pa.float32())),
         (keys.TIME_DAYS, pa.float64()),
         (keys.EVENT, pa.int32()),
         ("risk", pa.float64()),
+        (keys.SURVIVAL_PROBABILITIES, pa.list_(pa.float32())),
     ]
 )
+METADATA = (keys.META_CLASSES, keys.META_SPLIT_SHA256, keys.META_SURVIVAL_DAYS, keys.META_NOT_ESTIMABLE)
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,31 @@ class Predictions:
     """Out-of-fold predictions of one job.
 
     Attributes:
-        frame: Columns of `SCHEMA`; those that the task does not use are null.
+        frame: Columns of `SCHEMA`; those that the task does not use are null. `stratum` is the project within a merged
+            cohort, else the cohort: what shares a baseline hazard, and what is compared "within cohort".
         classes: Order of `probabilities`; empty for survival.
         split_sha256: Of the `splits.tsv` that the folds are from.
+        survival_days: Times of the column `survival_probabilities` (probability of no event by then), in days; empty
+            where no method gives any.
+        not_estimable: Baselines that could not be run at all, and why.
     """
 
     frame: pd.DataFrame
     classes: list[str]
     split_sha256: str
+    survival_days: list[float] = field(default_factory=list)
+    not_estimable: dict[str, str] = field(default_factory=dict)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """Write `predictions.parquet`, atomically."""
     table = pa.Table.from_pandas(predictions.frame, schema=SCHEMA, preserve_index=False)
-    metadata = {keys.META_CLASSES: json.dumps(predictions.classes), keys.META_SPLIT_SHA256: predictions.split_sha256}
+    metadata = {
+        keys.META_CLASSES: json.dumps(predictions.classes),
+        keys.META_SPLIT_SHA256: predictions.split_sha256,
+        keys.META_SURVIVAL_DAYS: json.dumps(predictions.survival_days),
+        keys.META_NOT_ESTIMABLE: json.dumps(predictions.not_estimable),
+    }
     with atomic_path(path) as partial:
         pq.write_table(table.replace_schema_metadata(metadata), partial)
 
@@ -74,11 +88,13 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     missing = [name for name in SCHEMA.names if name not in table.column_names]
-    missing += [name for name in (keys.META_CLASSES, keys.META_SPLIT_SHA256) if name not in metadata]
+    missing += [name for name in METADATA if name not in metadata]
     if missing:
         raise DataError(f"{path}: {', '.join(missing)} missing; expected a file that `probe` wrote")
     return Predictions(
         table.select(SCHEMA.names).to_pandas(),
         json.loads(metadata[keys.META_CLASSES]),
         metadata[keys.META_SPLIT_SHA256],
+        json.loads(metadata[keys.META_SURVIVAL_DAYS]),
+        json.loads(metadata[keys.META_NOT_ESTIMABLE]),
     )

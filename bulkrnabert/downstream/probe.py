@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,12 @@ from bulkrnabert.downstream.survival import (
     fit_cox,
     fit_cox_mlp,
     pooled_risk,
+    survival_probabilities,
 )
 from bulkrnabert.models.heads import HeadConfig, MLPHead
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +59,24 @@ def predict_logistic(train: FloatArray, class_ids: IntArray, test: FloatArray, n
     Returns:
         Probabilities, shape (test rows, n_classes); 0 for a class that the training part lacks.
     """
+    standardise = Standardiser.fit(train)
+    model = choose_logistic(standardise(train), class_ids, seed)
+    probabilities = np.zeros((len(test), n_classes))
+    probabilities[:, model.classes_] = model.predict_proba(standardise(test))
+    return probabilities
+
+
+def choose_logistic(ready: FloatArray, class_ids: IntArray, seed: int) -> LogisticRegression:
+    """Multinomial logistic regression whose strength is chosen by the cross-entropy of inner folds.
+
+    Args:
+        ready: Standardised features of the training part, shape (training rows, features).
+        class_ids: Classes of the training part.
+        seed: Of the inner folds.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
-
-    standardise = Standardiser.fit(train)
-    ready = standardise(train)
 
     def fit(rows: npt.NDArray[np.bool_], strength: float) -> LogisticRegression:
         with warnings.catch_warnings():
@@ -76,10 +93,7 @@ def predict_logistic(train: FloatArray, class_ids: IntArray, test: FloatArray, n
             losses[index] += log_loss(
                 class_ids[judged], model.predict_proba(ready[judged]), normalize=False, labels=model.classes_
             )
-    model = fit(np.ones(len(train), dtype=bool), LOGISTIC_STRENGTHS[int(np.argmin(losses))])
-    probabilities = np.zeros((len(test), n_classes))
-    probabilities[:, model.classes_] = model.predict_proba(standardise(test))
-    return probabilities
+    return fit(np.ones(len(ready), dtype=bool), LOGISTIC_STRENGTHS[int(np.argmin(losses))])
 
 
 def _fit_classifier_network(
@@ -150,10 +164,24 @@ def class_frame(job: Job, fold: Fold, method: str, role: str, probabilities: Flo
     return _with_every_column(frame)
 
 
-def risk_frame(job: Job, fold: Fold, method: str, role: str, risk: FloatArray) -> pd.DataFrame:
-    """Rows of `predictions.parquet` for one fold of a survival job; `risk` as `pooled_risk`, shape (test rows,)."""
+def risk_frame(
+    job: Job, fold: Fold, method: str, role: str, risk: FloatArray, survival: FloatArray | None = None
+) -> pd.DataFrame:
+    """Rows of `predictions.parquet` for one fold of a survival job.
+
+    Args:
+        job: The job.
+        fold: Its fold.
+        method: Name that a reader sees.
+        role: `model` or `baseline`.
+        risk: As `pooled_risk`, shape (test rows,).
+        survival: Probability of no event by each of `job.survival_times`, shape (test rows, times); None for a method
+            that only ranks.
+    """
     frame = _frame(job, fold, method, role)
     frame["risk"] = risk
+    if survival is not None:
+        frame[keys.SURVIVAL_PROBABILITIES] = list(survival.astype(np.float32))
     return _with_every_column(frame)
 
 
@@ -171,10 +199,29 @@ def _frame(job: Job, fold: Fold, method: str, role: str) -> pd.DataFrame:
     )
 
 
-def cox_risk(
-    fitter: CoxFitter, features: FloatArray, labels: SurvivalLabels, fold: Fold, seed: int, stratified: bool = True
-) -> FloatArray:
-    """Fit on the training rows of a fold, and give the pooled risk of its test rows.
+@dataclass(frozen=True)
+class CoxPrediction:
+    """What a Cox model says of the test rows of a fold.
+
+    Attributes:
+        risk: As `pooled_risk`, shape (test rows,).
+        survival: Probability of no event by each time asked for, shape (test rows, times).
+    """
+
+    risk: FloatArray
+    survival: FloatArray
+
+
+def predict_cox(
+    fitter: CoxFitter,
+    features: FloatArray,
+    labels: SurvivalLabels,
+    fold: Fold,
+    seed: int,
+    at_days: FloatArray,
+    stratified: bool = True,
+) -> CoxPrediction:
+    """Fit on the training rows of a fold, and predict its test rows.
 
     Args:
         fitter: `fit_cox` or `fit_cox_mlp`.
@@ -182,6 +229,7 @@ def cox_risk(
         labels: Of all rows of the job.
         fold: Which rows are which.
         seed: Of the fit.
+        at_days: Times of the survival probabilities, shape (times,).
         stratified: One baseline a stratum, or one for all.
     """
     strata = labels.strata if stratified else np.zeros_like(labels.strata)
@@ -196,7 +244,11 @@ def cox_risk(
             baseline.n_without_events,
             baseline.at_days,
         )
-    return pooled_risk(predict(features[fold.test]), strata[fold.test], baseline)
+    predictor = predict(features[fold.test])
+    return CoxPrediction(
+        pooled_risk(predictor, strata[fold.test], baseline),
+        survival_probabilities(predictor, strata[fold.test], baseline, at_days),
+    )
 
 
 def _with_every_column(frame: pd.DataFrame) -> pd.DataFrame:
@@ -235,9 +287,11 @@ def probe_embeddings(job: Job, features: Mapping[str, FloatArray], seed: int, en
                 frames.append(class_frame(job, fold, name, MODEL, probabilities))
         else:
             for name, fitter in HEADS.cox.items():
-                risk = cox_risk(fitter, embedding, job.survival, fold, seed)
-                frames.append(risk_frame(job, fold, name, MODEL, risk))
+                found = predict_cox(fitter, embedding, job.survival, fold, seed, job.survival_times)
+                frames.append(risk_frame(job, fold, name, MODEL, found.risk, found.survival))
     frame = pd.concat(frames, ignore_index=True)
     if encoder_split:
         frame["split_id"] = encoder_split
-    return Predictions(frame, job.classes if job.task == keys.CANCER_TYPE else [], job.split_sha256)
+    if job.task == keys.CANCER_TYPE:
+        return Predictions(frame, job.classes, job.split_sha256)
+    return Predictions(frame, [], job.split_sha256, job.survival_times.tolist())

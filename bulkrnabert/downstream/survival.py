@@ -30,6 +30,8 @@ COX_MLP_WEIGHT_DECAY = 0.1
 COX_MLP_MAX_STEPS = 100
 COX_MLP_PATIENCE = 10
 PRIOR_EVENTS = 0.5
+N_GRID_STEPS = 40
+HORIZON_DAYS = {"1y": 365.25, "3y": 1095.75, "5y": 1826.25}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class SurvivalLabels:
     """Follow-up of samples.
 
     Attributes:
-        time_days: Follow-up in days, positive, shape (samples,).
+        time_days: Follow-up in days, not negative, shape (samples,).
         event: 1 event, 0 censored, shape (samples,).
         strata: Baseline that each sample belongs to, shape (samples,).
     """
@@ -104,6 +106,28 @@ def _inner_folds(labels: SurvivalLabels, seed: int) -> IntArray:
     return deal_folds(groups, N_INNER_FOLDS, np.random.default_rng(seed))
 
 
+def choose_ridge_cox(ready: FloatArray, labels: SurvivalLabels, seed: int) -> FloatArray:
+    """Coefficients of a ridge Cox model whose strength is chosen by the partial likelihood of inner folds.
+
+    Args:
+        ready: Standardised features of the training part, shape (samples, features).
+        labels: Of the same samples.
+        seed: Of the inner folds.
+    """
+    inner = _inner_folds(labels, seed)
+    held_out_loss = np.zeros(len(RIDGE_STRENGTHS))
+    for fold in range(N_INNER_FOLDS):
+        fitted, judged = labels.take(inner != fold).risk_sets(), labels.take(inner == fold).risk_sets()
+        coefficients = np.zeros(ready.shape[1])
+        for index, strength in enumerate(RIDGE_STRENGTHS):
+            coefficients = fit_ridge_cox(ready[inner != fold], fitted, strength, coefficients)
+            predicted = torch.from_numpy(ready[inner == fold] @ coefficients)
+            held_out_loss[index] += cox_loss(predicted, judged).item() * judged.n_events
+    strength = RIDGE_STRENGTHS[int(np.argmin(held_out_loss))]
+    logger.debug("ridge Cox: strength %g of %s", strength, RIDGE_STRENGTHS)
+    return fit_ridge_cox(ready, labels.risk_sets(), strength, np.zeros(ready.shape[1]))
+
+
 def fit_cox(features: FloatArray, labels: SurvivalLabels, seed: int) -> LinearPredictor:
     """Ridge Cox whose strength is chosen by the partial likelihood of inner folds.
 
@@ -113,19 +137,7 @@ def fit_cox(features: FloatArray, labels: SurvivalLabels, seed: int) -> LinearPr
         seed: Of the inner folds.
     """
     standardise = Standardiser.fit(features)
-    ready = standardise(features)
-    inner = _inner_folds(labels, seed)
-    held_out_loss = np.zeros(len(RIDGE_STRENGTHS))
-    for fold in range(N_INNER_FOLDS):
-        fitted, judged = labels.take(inner != fold).risk_sets(), labels.take(inner == fold).risk_sets()
-        coefficients = np.zeros(features.shape[1])
-        for index, strength in enumerate(RIDGE_STRENGTHS):
-            coefficients = fit_ridge_cox(ready[inner != fold], fitted, strength, coefficients)
-            predicted = torch.from_numpy(ready[inner == fold] @ coefficients)
-            held_out_loss[index] += cox_loss(predicted, judged).item() * judged.n_events
-    strength = RIDGE_STRENGTHS[int(np.argmin(held_out_loss))]
-    coefficients = fit_ridge_cox(ready, labels.risk_sets(), strength, np.zeros(features.shape[1]))
-    logger.debug("ridge Cox: strength %g of %s", strength, RIDGE_STRENGTHS)
+    coefficients = choose_ridge_cox(standardise(features), labels, seed)
 
     def predict(new_features: FloatArray) -> FloatArray:
         return np.asarray(standardise(new_features) @ coefficients)
@@ -195,28 +207,48 @@ def fit_cox_mlp(features: FloatArray, labels: SurvivalLabels, seed: int) -> Line
 
 
 @dataclass(frozen=True)
+class CumulativeHazard:
+    """A step function of time.
+
+    Attributes:
+        at_days: Times of its jumps, ascending, shape (jumps,).
+        values: The hazard summed up from each jump on, shape (jumps,).
+    """
+
+    at_days: FloatArray
+    values: FloatArray
+
+    def __call__(self, days: FloatArray) -> FloatArray:
+        """Cumulative hazard at each time, shape (times,); 0 before the first jump, flat after the last."""
+        return np.asarray(np.concatenate([[0.0], self.values])[np.searchsorted(self.at_days, days, side="right")])
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """Breslow's cumulative baseline hazard at one time.
+    """Breslow's cumulative baseline hazards.
 
     Attributes:
         log_hazard: Log of the cumulative hazard at `at_days` for each stratum of the training part.
         pooled_log_hazard: The same with all strata as one; for a stratum that training did not have.
         at_days: The time.
         n_without_events: Strata of the training part that had no event by then.
+        hazard: The whole cumulative hazard of each stratum.
+        pooled_hazard: The same with all strata as one.
     """
 
     log_hazard: dict[int, float]
     pooled_log_hazard: float
     at_days: float
     n_without_events: int
+    hazard: dict[int, CumulativeHazard]
+    pooled_hazard: CumulativeHazard
 
 
-def _breslow(predictor: FloatArray, labels: SurvivalLabels, at_days: float | FloatArray) -> FloatArray:
-    """Cumulative hazard of one stratum at each time asked for, for a sample whose linear predictor is 0."""
+def _breslow(predictor: FloatArray, labels: SurvivalLabels) -> CumulativeHazard:
+    """Cumulative hazard of one stratum, for a sample whose linear predictor is 0."""
     risk_sets = build_risk_sets(labels.time_days, labels.event, np.zeros(len(predictor), dtype=np.int64))
     jumps = risk_sets.group_size * np.exp(-log_risk_sums(torch.from_numpy(predictor), risk_sets).numpy())
-    reached = np.searchsorted(risk_sets.group_time, np.atleast_1d(at_days), side="right")
-    return np.asarray(np.concatenate([[0.0], np.cumsum(jumps)])[reached])
+    return CumulativeHazard(np.asarray(risk_sets.group_time), np.cumsum(jumps))
 
 
 def fit_baseline(predictor: FloatArray, labels: SurvivalLabels) -> Baseline:
@@ -232,19 +264,55 @@ def fit_baseline(predictor: FloatArray, labels: SurvivalLabels) -> Baseline:
     at_days = float(np.median(labels.time_days))
     if not labels.event[labels.time_days <= at_days].any():
         at_days = float(labels.time_days[labels.event == 1].min())
-    pooled = float(_breslow(predictor, labels, at_days)[0])
+    everyone = _breslow(predictor, labels)
+    pooled = float(everyone(np.array([at_days]))[0])
     log_hazard: dict[int, float] = {}
+    curves: dict[int, CumulativeHazard] = {}
     n_without_events = 0
     for stratum in np.unique(labels.strata):
         inside = labels.strata == stratum
-        hazard = float(_breslow(predictor[inside], labels.take(inside), at_days)[0])
+        curve = _breslow(predictor[inside], labels.take(inside))
+        hazard = float(curve(np.array([at_days]))[0])
         if hazard == 0.0:
             n_without_events += 1
             until = np.minimum(labels.time_days[inside], at_days)
-            expected = float((np.exp(predictor[inside]) * _breslow(predictor, labels, until)).sum())
-            hazard = pooled * PRIOR_EVENTS / (PRIOR_EVENTS + expected)
+            expected = float((np.exp(predictor[inside]) * everyone(until)).sum())
+            share = PRIOR_EVENTS / (PRIOR_EVENTS + expected)
+            hazard = pooled * share
+            curve = CumulativeHazard(everyone.at_days, everyone.values * share)
         log_hazard[int(stratum)] = float(np.log(hazard))
-    return Baseline(log_hazard, float(np.log(pooled)), at_days, n_without_events)
+        curves[int(stratum)] = curve
+    return Baseline(log_hazard, float(np.log(pooled)), at_days, n_without_events, curves, everyone)
+
+
+def survival_grid(labels: SurvivalLabels) -> FloatArray:
+    """Times in days at which survival probabilities are written: 40 even steps to the last event, and 1, 3, 5 years.
+
+    Args:
+        labels: Of the job; at least one event.
+    Returns:
+        Ascending, shape (times,); years after the last event are left out.
+    """
+    last = float(labels.time_days[labels.event == 1].max())
+    even = np.linspace(0.0, last, N_GRID_STEPS + 1)[1:]
+    return np.unique(np.concatenate([even, [days for days in HORIZON_DAYS.values() if days <= last]]))
+
+
+def survival_probabilities(
+    predictor: FloatArray, strata: IntArray, baseline: Baseline, at_days: FloatArray
+) -> FloatArray:
+    """Probability of no event by each time: exp(-cumulative baseline hazard of the stratum * exp(predictor)).
+
+    Args:
+        predictor: Linear predictors, shape (samples,).
+        strata: Stratum of each; one that training did not have takes the pooled baseline.
+        baseline: Of the training part.
+        at_days: Times, shape (times,).
+    Returns:
+        Shape (samples, times).
+    """
+    rows = np.stack([baseline.hazard.get(int(name), baseline.pooled_hazard)(at_days) for name in strata])
+    return np.asarray(np.exp(-rows * np.exp(predictor)[:, None]))
 
 
 def pooled_risk(predictor: FloatArray, strata: IntArray, baseline: Baseline) -> FloatArray:

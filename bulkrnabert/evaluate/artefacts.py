@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, join_problems
+from bulkrnabert.evaluate.data_artefacts import Diagnosis, Endpoint, ModalitySummary, Pairs
 
 MAX_PROBLEMS_SHOWN = 10
 PRIMARY_METRIC = {keys.CANCER_TYPE: "macro_f1", keys.SURVIVAL: "c_index_within_weighted"}
@@ -43,6 +44,10 @@ class Metric(_Artefact):
     n_pretrained_patients_in_test: int | None = None
     split_sha256: str = ""
     seed: int | None = None
+    scope_cohort: str | None = None
+    at_days: float | None = None
+    n_repeats: int | None = None
+    sd_over_repeats: float | None = None
 
 
 class Confusion(_Artefact):
@@ -178,6 +183,8 @@ class CohortsSummary(_Artefact):
     genes: GeneSummary
     unit: str = ""
     data_access: str = "local"
+    modalities: dict[str, ModalitySummary] = Field(default_factory=dict)
+    pairs: list[Pairs] = []
 
 
 class RunFacts(_Artefact):
@@ -345,6 +352,8 @@ class ReportInputs:
     encoders: list[Encoder]
     rejected: list[RejectedSample]
     run: RunFacts
+    endpoints: list[Endpoint] = field(default_factory=list)
+    diagnoses: list[Diagnosis] = field(default_factory=list)
 
 
 def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> list[Metric]:

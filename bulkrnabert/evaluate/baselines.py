@@ -2,103 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.downstream.job import Fold, Job
+from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.predictions import BASELINE, Predictions
-from bulkrnabert.downstream.probe import class_frame, cox_risk, predict_logistic, risk_frame
-from bulkrnabert.downstream.survival import Standardiser, fit_cox
+from bulkrnabert.downstream.probe import class_frame, risk_frame
+from bulkrnabert.evaluate.class_baselines import PCA_LOGISTIC, class_baselines
+from bulkrnabert.evaluate.expression import FloatArray, fill_missing, log_missing
+from bulkrnabert.evaluate.survival_baselines import (
+    AGE_COLUMNS,
+    CLINICAL_ALONE,
+    PCA_COX,
+    SEX_COLUMNS,
+    STAGE_COLUMNS,
+    clinical_features,
+    survival_baselines,
+)
 
-FloatArray = npt.NDArray[np.float64]
+logger = logging.getLogger(__name__)
 
-LINEAR_UNITS = frozenset({"counts", "tpm", "fpkm", "fpkm_uq", "rsem"})
-N_COMPONENTS_CLASSES = 256
-N_COMPONENTS_SURVIVAL = 16
-N_VARIABLE_GENES = 1000
-
-
-def expression_features(values: npt.NDArray[np.float32], unit: str) -> FloatArray:
-    """log(1 + x) of a linear unit; other units as they are.
-
-    Args:
-        values: Shape (samples, genes). Not modified.
-        unit: As stated by the cohort tables.
-    """
-    features = values.astype(np.float64)
-    return np.log1p(features) if unit in LINEAR_UNITS else features
+BaselineSet = Literal["all", "fast"]
+PCA_METHOD = {keys.CANCER_TYPE: PCA_LOGISTIC, keys.SURVIVAL: PCA_COX}
 
 
-def principal_components(
-    features: FloatArray, train: npt.NDArray[np.int64], n_components: int, seed: int
-) -> FloatArray:
-    """Scores of all rows on components fitted on standardised training rows.
-
-    Args:
-        features: Shape (rows, genes).
-        train: Rows to fit on.
-        n_components: At most; no more than half as many as training rows either, since scores that span all rows
-            leave nothing to tell a good fit from a bad one inside the training part.
-        seed: Of the randomised solver.
-    """
-    from sklearn.decomposition import PCA
-
-    standardise = Standardiser.fit(features[train])
-    n_possible = min(n_components, max(2, len(train) // 2), len(train) - 1, features.shape[1])
-    pca = PCA(n_components=n_possible, random_state=seed).fit(standardise(features[train]))
-    return np.asarray(pca.transform(standardise(features)))
-
-
-def most_variable(features: FloatArray, train: npt.NDArray[np.int64], n_genes: int) -> FloatArray:
-    """The genes of highest variance among training rows, for all rows; the first of equals."""
-    order = np.argsort(-features[train].var(axis=0), kind="stable")
-    return features[:, np.sort(order[:n_genes])]
-
-
-def _classification(job: Job, fold: Fold, features: FloatArray, seed: int) -> Iterator[tuple[str, FloatArray]]:
-    class_ids = job.class_ids[fold.train]
-    for name, chosen in (
-        ("PCA + logistic regression", principal_components(features, fold.train, N_COMPONENTS_CLASSES, seed)),
-        ("most variable genes + logistic regression", most_variable(features, fold.train, N_VARIABLE_GENES)),
-    ):
-        yield name, predict_logistic(chosen[fold.train], class_ids, chosen[fold.test], len(job.classes), seed)
-    frequencies = np.bincount(class_ids, minlength=len(job.classes)) / len(class_ids)
-    yield "most frequent class", np.tile(frequencies, (len(fold.test), 1))
-
-
-def _survival(job: Job, fold: Fold, features: FloatArray, seed: int) -> Iterator[tuple[str, FloatArray]]:
-    labels = job.survival
-    components = principal_components(features, fold.train, N_COMPONENTS_SURVIVAL, seed)
-    yield "PCA + Cox", cox_risk(fit_cox, components, labels, fold, seed)
-    if job.rows[keys.COHORT].nunique() > 1:
-        indicators = pd.get_dummies(job.rows[keys.COHORT]).to_numpy(np.float64)
-        yield "cancer type alone", cox_risk(fit_cox, indicators, labels, fold, seed, stratified=False)
-
-
-def run_baselines(job: Job, features: FloatArray, seed: int) -> Predictions:
+def run_baselines(
+    job: Job, features: FloatArray, seed: int, clinical: pd.DataFrame | None = None, which: BaselineSet = "all"
+) -> Predictions:
     """Out-of-fold predictions of every baseline of the job's task.
 
-    Classes: PCA or the most variable genes with logistic regression, and the class frequencies of the training part.
-    Survival: PCA with ridge Cox (a baseline hazard a cohort) and, over several cohorts, a Cox model that knows the
-    cohort alone.
+    Classes: PCA or the most variable genes with logistic regression, k nearest neighbours, a linear SVM, an MLP on
+    expression, and the class frequencies of the training part. Survival: PCA with ridge Cox (a baseline hazard a
+    stratum); over several strata a Cox model that knows the stratum alone; a Cox model of age, sex and stage; Coxnet;
+    a random survival forest.
 
     Args:
         job: The job.
-        features: Expression of the job's rows as `expression_features`, shape (rows, genes).
-        seed: Of inner folds and solvers.
+        features: Expression of the job's rows as `expression_features`, shape (rows, genes); NaN where missing.
+        seed: Of inner folds, solvers and weights.
+        clinical: The clinical table, for `clinical alone`.
+        which: `fast` leaves out the linear SVM, the MLP, Coxnet and the forest.
     """
+    log_missing(features)
+    with_slow = which == "all"
     frames = []
-    for fold in job.folds:
-        if job.task == keys.CANCER_TYPE:
-            for name, probabilities in _classification(job, fold, features, seed):
+    if job.task == keys.CANCER_TYPE:
+        for fold in job.folds:
+            filled = fill_missing(features, fold.train)
+            for name, probabilities in class_baselines(job, fold, filled, seed, with_slow):
                 frames.append(class_frame(job, fold, name, BASELINE, probabilities))
-        else:
-            for name, risk in _survival(job, fold, features, seed):
-                frames.append(risk_frame(job, fold, name, BASELINE, risk))
-    return Predictions(
-        pd.concat(frames, ignore_index=True), job.classes if job.task == keys.CANCER_TYPE else [], job.split_sha256
-    )
+        return Predictions(pd.concat(frames, ignore_index=True), job.classes, job.split_sha256)
+    table = pd.DataFrame({keys.PATIENT_ID: job.rows[keys.PATIENT_ID]}) if clinical is None else clinical
+    known = clinical_features(job.rows, table)
+    not_estimable = {}
+    if known.names:
+        logger.info("clinical alone: %s", ", ".join(known.names))
+    else:
+        columns = f"{AGE_COLUMNS[0]}, {SEX_COLUMNS[0]}, {STAGE_COLUMNS[0]}"
+        not_estimable[CLINICAL_ALONE] = f"no age, sex or stage that differs between these patients (as {columns})"
+    for fold in job.folds:
+        filled = fill_missing(features, fold.train)
+        for name, found in survival_baselines(job, fold, filled, known, seed, with_slow):
+            frames.append(risk_frame(job, fold, name, BASELINE, found.risk, found.survival))
+    frame = pd.concat(frames, ignore_index=True)
+    return Predictions(frame, [], job.split_sha256, job.survival_times.tolist(), not_estimable)

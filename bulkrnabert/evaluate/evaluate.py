@@ -15,17 +15,26 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.splits import Protocol, Splits
-from bulkrnabert.downstream.predictions import MODEL, Predictions
+from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions
 from bulkrnabert.errors import DataError
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC
+from bulkrnabert.evaluate.baselines import PCA_METHOD
+from bulkrnabert.evaluate.comparisons import corrected_t_test, verdict
 from bulkrnabert.evaluate.kaplan_meier import kaplan_meier
 from bulkrnabert.evaluate.metrics import (
-    CLASSIFICATION_METRICS,
     ClassPredictions,
     classification_metrics,
     confusion_counts,
-    resampled_classification,
+    reliability,
+    scores_per_class,
 )
-from bulkrnabert.evaluate.survival_metrics import MIN_EVENTS_IN_MEAN, Concordance, ConcordanceJudge, FollowUp
+from bulkrnabert.evaluate.scores import (
+    RepeatJudge,
+    Score,
+    class_predictions,
+    score_classes,
+    score_survival,
+)
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
 from bulkrnabert.provenance import hash_patients
 
@@ -34,8 +43,6 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 
 METRICS_VERSION = 1
-NO_PAIR = "no two patients of one fold can be compared"
-NO_CLASS = "a class has no patient"
 METRIC_COLUMNS = [
     "task",
     "scope",
@@ -53,6 +60,10 @@ METRIC_COLUMNS = [
     "n_pretrained_patients_in_test",
     "split_sha256",
     "seed",
+    "scope_cohort",
+    "at_days",
+    "n_repeats",
+    "sd_over_repeats",
 ]
 
 
@@ -62,7 +73,7 @@ class Setting:
 
     Attributes:
         splits: The folds that every prediction must come from.
-        protocol: `leak-free` or `transductive`.
+        protocol: `leak-free`, `transductive` or `paper`.
         seed: Of the resamples.
         n_resamples: Bootstrap resamples of patients.
         trained_on: Hashes of the patients that each encoder was pretrained on, by `split_id`.
@@ -76,20 +87,16 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class _Score:
-    metric: str
-    values: list[float]
-    resampled: list[FloatArray]
-    reason: str
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The parts of `metrics.json` that come from predictions."""
 
     metrics: list[dict[str, Any]]
     confusion: list[dict[str, Any]]
     kaplan_meier: list[dict[str, Any]]
+    per_class: list[dict[str, Any]]
+    reliability: list[dict[str, Any]]
+    calibration: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
 
 
 def read_training_patients(paths: Sequence[Path]) -> dict[str, set[str]]:
@@ -130,13 +137,25 @@ def count_pretrained(rows: pd.DataFrame, trained_on: Mapping[str, set[str]]) -> 
     return len(seen)
 
 
-def _check(predictions: Predictions, splits: Splits) -> None:
+def _check(predictions: Predictions, splits: Splits, protocol: Protocol) -> None:
     """Every prediction is of a judged sample, in the fold that held its patient out, and there once."""
     frame = predictions.frame
+    twice = splits.judged[keys.PATIENT_ID].duplicated()
+    if protocol == "leak-free" and twice.any():
+        raise DataError(
+            f"splits.tsv has more than one judged sample of patient {splits.judged[keys.PATIENT_ID][twice].iloc[0]!r} "
+            f"(and {twice.sum() - 1} more): `leak-free` judges one a patient; use the protocol that they were drawn "
+            "for, `paper`"
+        )
     if predictions.split_sha256 != splits.sha256:
         raise DataError(
             f"predictions of {frame['task'].iloc[0]}, scope {frame['scope'].iloc[0]} are from other splits (sha256 "
             f"{predictions.split_sha256[:12]}…) than splits.tsv ({splits.sha256[:12]}…): run `probe` again"
+        )
+    if frame[keys.STRATUM].isna().any():
+        raise DataError(
+            f"predictions of {frame['task'].iloc[0]}, scope {frame['scope'].iloc[0]} do not say which `{keys.STRATUM}`"
+            " a patient is of: run `probe` again"
         )
     judged = splits.judged.set_index(keys.SAMPLE_ID)
     for repeat, rows in frame.groupby("repeat"):
@@ -150,75 +169,37 @@ def _check(predictions: Predictions, splits: Splits) -> None:
             )
 
 
-def _by_method(frame: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
-    """Rows of each method and repeat, sorted by patient; the same patients in all.
+def _by_method(frame: pd.DataFrame, splits: Splits) -> dict[str, list[pd.DataFrame]]:
+    """Rows of each method and repeat, sorted by patient and sample; the same samples in all methods.
 
     Raises:
-        DataError: a patient is predicted twice, or by some methods only.
+        DataError: a sample is predicted twice, or by some methods or in some repeats only.
     """
     grouped: dict[str, list[pd.DataFrame]] = {}
     job = f"{frame['task'].iloc[0]}, scope {frame['scope'].iloc[0]}"
-    patients = sorted(frame[keys.PATIENT_ID].unique())
-    for (method, repeat), rows in frame.groupby(["method", "repeat"], sort=False):
-        ordered = rows.sort_values(keys.PATIENT_ID, kind="stable").reset_index(drop=True)
-        if list(ordered[keys.PATIENT_ID]) != patients:
-            raise DataError(
-                f"{job}: `{method}` has {len(ordered)} predictions in repeat {repeat} for {len(patients)} patients; "
-                "expected one a patient from every method (is a file given twice?)"
-            )
-        grouped.setdefault(str(method), []).append(ordered)
+    judged = splits.judged[splits.judged[keys.SAMPLE_ID].isin(set(frame[keys.SAMPLE_ID]))]
+    for method, of_method in frame.groupby("method", sort=False):
+        for repeat in range(splits.n_repeats):
+            expected = sorted(judged.loc[judged[keys.fold_column(repeat)] >= 0, keys.SAMPLE_ID])
+            rows = of_method[of_method["repeat"] == repeat]
+            if sorted(rows[keys.SAMPLE_ID]) != expected:
+                raise DataError(
+                    f"{job}: `{method}` has {len(rows)} predictions in repeat {repeat} for {len(expected)} samples; "
+                    "expected one a sample from every method (is a file given twice?)"
+                )
+            ordered = rows.sort_values([keys.PATIENT_ID, keys.SAMPLE_ID], kind="stable").reset_index(drop=True)
+            grouped.setdefault(str(method), []).append(ordered)
     return grouped
 
 
-def _class_predictions(rows: pd.DataFrame, classes: list[str]) -> ClassPredictions:
-    positions = pd.Index(classes)
-    return ClassPredictions(
-        positions.get_indexer(pd.Index(rows["label"])).astype(np.int64),
-        positions.get_indexer(pd.Index(rows["predicted"])).astype(np.int64),
-        np.stack(rows["probabilities"].tolist()).astype(np.float64),
-    )
-
-
-def _classification_scores(repeats: list[ClassPredictions], weights: FloatArray) -> list[_Score]:
-    points = [classification_metrics(item) for item in repeats]
-    resampled = [resampled_classification(item, weights) for item in repeats]
-    return [
-        _Score(name, [item[name] for item in points], [item[name] for item in resampled], NO_CLASS)
-        for name in CLASSIFICATION_METRICS
-    ]
-
-
-def _follow_up(rows: pd.DataFrame) -> FollowUp:
-    return FollowUp(
-        rows[keys.TIME_DAYS].to_numpy(np.float64),
-        rows[keys.EVENT].to_numpy(np.int64).astype(bool),
-        rows["fold"].to_numpy(np.int64),
-        np.unique(rows[keys.COHORT].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
-    )
-
-
-def _survival_scores(repeats: list[pd.DataFrame], judges: list[ConcordanceJudge], is_pan: bool) -> list[_Score]:
-    risks = [rows["risk"].to_numpy(np.float64) for rows in repeats]
-    pairs = list(zip(judges, risks, strict=True))
-
-    def score(metric: str, found: list[Concordance], reason: str) -> _Score:
-        return _Score(metric, [item.value for item in found], [item.resampled for item in found], reason)
-
-    scores = [score("c_index_pooled", [judge.pooled(risk) for judge, risk in pairs], NO_PAIR)]
-    if is_pan:
-        cohorts = sorted(repeats[0][keys.COHORT].unique())
-        left_out = ", ".join(f"{cohorts[name]} ({count})" for name, count in judges[0].n_events_left_out.items())
-        reason = f"cohorts left out for fewer than {MIN_EVENTS_IN_MEAN} events: {left_out}" if left_out else NO_PAIR
-        for metric, is_weighted in (("c_index_within_weighted", True), ("c_index_within_macro", False)):
-            scores.append(score(metric, [judge.within(risk, is_weighted) for judge, risk in pairs], reason))
-    return scores
-
-
 def _metric_row(
-    score: _Score, repeats: list[pd.DataFrame], n_pretrained: int | None, setting: Setting
+    score: Score, repeats: list[pd.DataFrame], n_pretrained: int | None, setting: Setting
 ) -> dict[str, Any]:
     first = repeats[0].iloc[0]
-    is_survival = first["task"] == keys.SURVIVAL
+    rows = pd.concat(repeats).drop_duplicates(keys.SAMPLE_ID)
+    if score.scope_cohort:
+        rows = rows[rows[keys.STRATUM] == score.scope_cohort]
+    patients = rows.drop_duplicates(keys.PATIENT_ID)
     value = float(np.mean(score.values))
     is_estimable = bool(np.isfinite(value))
     interval = percentile_interval(np.mean(score.resampled, axis=0))
@@ -231,21 +212,112 @@ def _metric_row(
         "value": value if is_estimable else None,
         "low": interval.low if is_estimable else None,
         "high": interval.high if is_estimable else None,
-        "n_samples": len(repeats[0]),
-        "n_patients": int(repeats[0][keys.PATIENT_ID].nunique()),
-        "n_events": int(repeats[0][keys.EVENT].sum()) if is_survival else None,
+        "n_samples": len(rows),
+        "n_patients": len(patients),
+        "n_events": int(patients[keys.EVENT].sum()) if first["task"] == keys.SURVIVAL else None,
         "estimable": is_estimable,
-        "reason": None if is_estimable and score.reason in (NO_PAIR, NO_CLASS) else score.reason,
+        "reason": (score.note if is_estimable else "; ".join(filter(None, [score.reason, score.note]))) or None,
         "n_pretrained_patients_in_test": n_pretrained,
         "split_sha256": setting.splits.sha256,
         "seed": setting.seed,
+        "scope_cohort": score.scope_cohort or None,
+        "at_days": score.at_days,
+        "n_repeats": len(repeats),
+        "sd_over_repeats": float(np.std(score.values, ddof=1)) if is_estimable and len(repeats) > 1 else None,
     }
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A method with what it is compared by: its main score, and the same metric in each fold of each repeat."""
+
+    role: str
+    score: Score
+    of_folds: FloatArray
+
+
+def _fold_scores(metric: str, repeats: list[pd.DataFrame], judges: list[RepeatJudge], classes: list[str]) -> FloatArray:
+    found: list[float] = []
+    for number, rows in enumerate(repeats):
+        if judges:
+            by_cohort = metric != "c_index_pooled"
+            risk = rows["risk"].to_numpy(np.float64)
+            found.extend(judges[number].concordance.of_folds(risk, by_cohort).values())
+        else:
+            for _, of_fold in rows.groupby("fold"):
+                found.append(classification_metrics(class_predictions(of_fold, classes))[metric])
+    return np.array(found)
+
+
+def _test_share(splits: Splits, scope: str) -> float:
+    """Size of a test part by the size of its training part, over all folds."""
+    judged = splits.judged
+    if scope != keys.PAN and not splits.is_left_out(scope):
+        judged = judged[judged[keys.COHORT] == scope]
+    n_test = n_train = 0
+    for repeat in range(splits.n_repeats):
+        folds = judged[keys.fold_column(repeat)]
+        for fold in range(splits.n_folds):
+            n_test += int((folds == fold).sum())
+            n_train += int((folds != fold).sum())
+    return n_test / max(1, n_train)
+
+
+def _compare(task: str, scope: str, judged: Mapping[str, _Judged], splits: Splits) -> list[dict[str, Any]]:
+    """Every model against PCA and against the best baseline by the value of the main metric."""
+    values = {
+        name: value
+        for name, item in judged.items()
+        if item.role != MODEL and np.isfinite(value := float(np.mean(item.score.values)))
+    }
+    against = dict.fromkeys(name for name in (max(values, key=lambda key: values[key], default=""), PCA_METHOD[task]))
+    share = _test_share(splits, scope)
+    rows = []
+    for method, model in judged.items():
+        if model.role != MODEL or not np.isfinite(np.mean(model.score.values)):
+            continue
+        for name in against:
+            if name not in values:
+                continue
+            interval = percentile_interval(
+                np.mean(model.score.resampled, axis=0) - np.mean(judged[name].score.resampled, axis=0)
+            )
+            test = corrected_t_test(model.of_folds - judged[name].of_folds, share)
+            rows.append(
+                {
+                    "task": task,
+                    "scope": scope,
+                    "metric": model.score.metric,
+                    "method": method,
+                    "against": name,
+                    "is_best_baseline": name == next(iter(against)),
+                    "difference": float(np.mean(model.score.values)) - values[name],
+                    "low": interval.low,
+                    "high": interval.high,
+                    "p_corrected": test.p,
+                    "n_folds": test.n_folds,
+                    "holds": verdict(interval, test),
+                }
+            )
+    return rows
+
+
+def _not_estimable_rows(predictions: Predictions, metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a metric of each baseline that could not be run."""
+    template = {(row["metric"], row["at_days"]): row for row in metrics if row["scope_cohort"] is None}
+    nothing = {"value": None, "low": None, "high": None, "estimable": False, "sd_over_repeats": None}
+    return [
+        {**row, **nothing, "method": method, "role": BASELINE, "reason": reason, "n_pretrained_patients_in_test": 0}
+        for method, reason in predictions.not_estimable.items()
+        for row in template.values()
+    ]
 
 
 def evaluate_job(predictions: Predictions, endpoint_of: Mapping[str, str], setting: Setting) -> Evaluation:
     """Numbers of one job: every method, with intervals over the same resampled patients.
 
-    With repeated folds a number is the mean over repeats; confusion matrices and curves show the first.
+    With repeats a number is the mean over them, with their standard deviation beside the interval; matrices, curves
+    and the scores of single classes show the first.
 
     Args:
         predictions: Of one task and scope.
@@ -255,14 +327,21 @@ def evaluate_job(predictions: Predictions, endpoint_of: Mapping[str, str], setti
         DataError: predictions that do not fit the splits, or, under `leak-free`, from an encoder that was pretrained on
             patients it is judged on.
     """
-    _check(predictions, setting.splits)
+    _check(predictions, setting.splits, setting.protocol)
     frame = predictions.frame
     task, scope = str(frame["task"].iloc[0]), str(frame["scope"].iloc[0])
-    methods = _by_method(frame)
-    weights = resample_weights(frame[keys.PATIENT_ID].nunique(), setting.n_resamples, setting.seed)
-    result = Evaluation([], [], [])
-    some_method = next(iter(methods.values()))
-    judges = [ConcordanceJudge(_follow_up(rows), weights) for rows in some_method] if task == keys.SURVIVAL else []
+    methods = _by_method(frame, setting.splits)
+    patients = np.unique(frame[keys.PATIENT_ID].to_numpy(dtype=str))
+    of_patients = resample_weights(len(patients), setting.n_resamples, setting.seed)
+    weights = [
+        of_patients[:, np.searchsorted(patients, rows[keys.PATIENT_ID].to_numpy(dtype=str))]
+        for rows in next(iter(methods.values()))
+    ]
+    judges = []
+    if task == keys.SURVIVAL:
+        judges = [RepeatJudge(*pair) for pair in zip(next(iter(methods.values())), weights, strict=True)]
+    result = Evaluation([], [], [], [], [], [], [])
+    judged: dict[str, _Judged] = {}
     for method, repeats in methods.items():
         n_pretrained = count_pretrained(pd.concat(repeats), setting.trained_on)
         if setting.protocol == "leak-free" and n_pretrained:
@@ -270,21 +349,34 @@ def evaluate_job(predictions: Predictions, endpoint_of: Mapping[str, str], setti
                 f"{task}, scope {scope}, {method}: {n_pretrained} test patients were in the pretraining of the encoder "
                 "that judges them, which `leak-free` rules out: use the encoder of each fold or --protocol transductive"
             )
+        role = str(repeats[0]["role"].iloc[0])
         if task == keys.SURVIVAL:
-            scores = _survival_scores(repeats, judges, scope == keys.PAN)
-            if repeats[0]["role"].iloc[0] == MODEL:
+            found = score_survival(repeats, judges, predictions.survival_days)
+            scores = found.scores
+            result.calibration.extend(found.calibration)
+            if role == MODEL:
                 endpoints = sorted({endpoint_of.get(name, "") for name in repeats[0][keys.PATIENT_ID]} - {""})
                 curves = kaplan_meier(repeats[0], scope, method, "/".join(endpoints))
                 result.kaplan_meier.extend([curves] if curves else [])
         else:
-            by_repeat = [_class_predictions(rows, predictions.classes) for rows in repeats]
-            scores = _classification_scores(by_repeat, weights)
-            matrix = confusion_counts(by_repeat[0]).tolist()
-            result.confusion.append(
-                {"scope": scope, "method": method, "classes": predictions.classes, "matrix": matrix}
-            )
+            by_repeat = [class_predictions(rows, predictions.classes) for rows in repeats]
+            scores = score_classes(by_repeat, weights)
+            _add_tables(result, by_repeat[0], scope, method, predictions.classes)
         result.metrics.extend(_metric_row(score, repeats, n_pretrained, setting) for score in scores)
+        main = next((item for item in scores if item.metric == PRIMARY_METRIC[task]), scores[0])
+        judged[method] = _Judged(role, main, _fold_scores(main.metric, repeats, judges, predictions.classes))
+    result.metrics.extend(_not_estimable_rows(predictions, result.metrics))
+    result.comparisons.extend(_compare(task, scope, judged, setting.splits))
     return result
+
+
+def _add_tables(result: Evaluation, predictions: ClassPredictions, scope: str, method: str, classes: list[str]) -> None:
+    """Confusion, scores of each class and reliability of one method's first repeat."""
+    who = {"scope": scope, "method": method}
+    result.confusion.append({**who, "classes": classes, "matrix": confusion_counts(predictions).tolist()})
+    of_class = zip(classes, scores_per_class(predictions), strict=True)
+    result.per_class.append({**who, "classes": [{"label": name, **vars(item)} for name, item in of_class]})
+    result.reliability.append({**who, "bins": reliability(predictions)})
 
 
 def evaluate(
@@ -322,6 +414,10 @@ def evaluate(
         "metrics": [row for result in results for row in result.metrics],
         "confusion": [item for result in results for item in result.confusion],
         "kaplan_meier": [item for result in results for item in result.kaplan_meier],
+        "per_class": [item for result in results for item in result.per_class],
+        "reliability": [item for result in results for item in result.reliability],
+        "calibration": [item for result in results for item in result.calibration],
+        "comparisons": [item for result in results for item in result.comparisons],
         "projection": projection,
         "skipped": skipped,
     }

@@ -18,17 +18,17 @@ N_TICKS = 6
 
 
 def risk_tertiles(rows: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """Tertile of each patient among those of its cohort that one model judged.
+    """Tertile of each patient among those of its stratum that one model judged.
 
-    Within fold, because only risks of one model are compared; within cohort, so that the curves do not show the
-    cancer type.
+    Within fold, because only risks of one model are compared; within cohort (and project, in a merged cohort), so that
+    the curves do not show the cancer type.
 
     Args:
-        rows: `fold, cohort, risk`, a row a patient. Not modified.
+        rows: `fold, stratum, risk`, a row a patient. Not modified.
     Returns:
-        0, 1 or 2, shape (patients,); None if the risks of no cohort differ, so that there are no groups to show.
+        0, 1 or 2, shape (patients,); None if the risks of no stratum differ, so that there are no groups to show.
     """
-    by_model = rows.groupby(["fold", keys.COHORT])["risk"]
+    by_model = rows.groupby(["fold", keys.STRATUM])["risk"]
     share = (by_model.rank(method="average") - 0.5) / by_model.transform("size")
     tertile = np.minimum((share.to_numpy() * len(GROUPS)).astype(np.int64), len(GROUPS) - 1)
     return tertile if len(np.unique(tertile)) == len(GROUPS) else None
@@ -44,7 +44,7 @@ def kaplan_meier(rows: pd.DataFrame, scope: str, method: str, endpoint: str) -> 
     """Curves of the risk tertiles, as `metrics.json` holds them.
 
     Args:
-        rows: Predictions of one method and repeat: `fold, cohort, risk, time_days, event`. Not modified.
+        rows: Predictions of one method and repeat: `fold, stratum, risk, time_days, event`. Not modified.
         scope: `pan` or a cohort.
         method: Name that a reader sees.
         endpoint: As OS; may be empty.

@@ -10,7 +10,17 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "auroc_ovr_macro")
+CLASSIFICATION_METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "auroc_ovr_macro",
+    "expected_calibration_error",
+    "brier_score",
+    "log_loss",
+)
+N_RELIABILITY_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,12 @@ class ClassPredictions:
 
 
 def classification_metrics(predictions: ClassPredictions) -> dict[str, float]:
-    """Every classification metric; NaN where it is not estimable. Higher is better in all.
+    """Every classification metric; NaN where it is not estimable.
 
-    Classes that are neither present nor predicted are left out of averages over classes. AUROC is the mean over
-    classes of one against the rest, and needs every class to be present.
+    Higher is better, but for the last three. Classes that are neither present nor predicted are left out of averages
+    over classes. AUROC is the mean over classes of one against the rest, and needs every class to be present. The
+    Brier score is the squared distance between probabilities and truth, summed over classes (0 to 2). The expected
+    calibration error is of the predicted class, in tenths of its probability.
     """
     from sklearn import metrics
 
@@ -48,7 +60,80 @@ def classification_metrics(predictions: ClassPredictions) -> dict[str, float]:
         "macro_f1": float(metrics.f1_score(truth, predicted, average="macro", zero_division=0.0)),
         "weighted_f1": float(metrics.f1_score(truth, predicted, average="weighted", zero_division=0.0)),
         "auroc_ovr_macro": _auroc(predictions),
+        "expected_calibration_error": float(_calibration_error(predictions, np.ones((1, len(truth))))[0]),
+        "brier_score": float(_brier_terms(predictions).mean()),
+        "log_loss": float(_log_loss_terms(predictions).mean()),
     }
+
+
+def _brier_terms(predictions: ClassPredictions) -> FloatArray:
+    truth = np.eye(predictions.n_classes)[predictions.truth]
+    return np.asarray(((predictions.probabilities - truth) ** 2).sum(axis=1))
+
+
+def _log_loss_terms(predictions: ClassPredictions) -> FloatArray:
+    """As scikit-learn's: rows made to sum to 1, no probability below the smallest step of their precision."""
+    shares = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    of_truth = shares[np.arange(len(shares)), predictions.truth]
+    return np.asarray(-np.log(np.maximum(of_truth, np.finfo(np.float64).eps)))
+
+
+def _confidence_bins(predictions: ClassPredictions) -> IntArray:
+    """Tenth of the probability given to the predicted class, 0 to 9."""
+    confidence = predictions.probabilities.max(axis=1)
+    return np.asarray(np.minimum((confidence * N_RELIABILITY_BINS).astype(np.int64), N_RELIABILITY_BINS - 1))
+
+
+def _calibration_error(predictions: ClassPredictions, weights: FloatArray) -> FloatArray:
+    """Mean gap between confidence and accuracy over the tenths, weighted by their samples, in every resample."""
+    is_right = predictions.probabilities.argmax(axis=1) == predictions.truth
+    gaps = predictions.probabilities.max(axis=1) - is_right
+    in_bin = np.eye(N_RELIABILITY_BINS)[_confidence_bins(predictions)]
+    return np.asarray(np.abs(weights @ (in_bin * gaps[:, None])).sum(axis=1) / weights.sum(axis=1))
+
+
+def reliability(predictions: ClassPredictions) -> list[dict[str, float | int]]:
+    """Tenths of the highest probability: bounds, its mean, the share of samples where that class is true, and n."""
+    bins = _confidence_bins(predictions)
+    confidence = predictions.probabilities.max(axis=1)
+    is_right = predictions.probabilities.argmax(axis=1) == predictions.truth
+    return [
+        {
+            "low": number / N_RELIABILITY_BINS,
+            "high": (number + 1) / N_RELIABILITY_BINS,
+            "mean_probability": float(confidence[bins == number].mean()),
+            "observed_share": float(is_right[bins == number].mean()),
+            "n": int((bins == number).sum()),
+        }
+        for number in np.unique(bins).tolist()
+    ]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class: precision, recall and F1 (None where nothing was predicted or is true), and its samples."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+def scores_per_class(predictions: ClassPredictions) -> list[ClassScores]:
+    """Scores of each class, by scikit-learn."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    found = precision_recall_fscore_support(
+        predictions.truth, predictions.predicted, labels=range(predictions.n_classes), zero_division=np.nan
+    )
+
+    def known(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return [
+        ClassScores(known(precision), known(recall), known(f1), int(n))
+        for precision, recall, f1, n in zip(*found, strict=True)
+    ]
 
 
 def _auroc(predictions: ClassPredictions) -> float:
@@ -96,6 +181,9 @@ def resampled_classification(predictions: ClassPredictions, weights: FloatArray)
             "macro_f1": np.nanmean(f1, axis=1),
             "weighted_f1": np.nansum(f1 * true_counts, axis=1) / totals,
             "auroc_ovr_macro": _resampled_auroc(predictions, weights),
+            "expected_calibration_error": _calibration_error(predictions, weights),
+            "brier_score": weights @ _brier_terms(predictions) / totals,
+            "log_loss": weights @ _log_loss_terms(predictions) / totals,
         }
 
 

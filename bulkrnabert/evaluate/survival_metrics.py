@@ -43,7 +43,8 @@ class Block:
     Attributes:
         rows: Their row numbers, shape (members,).
         cohort: Their cohort, or -1 if of several.
-        comparable: Whether the first is known to have had the event before the second, shape (members, members).
+        comparable: Whether the first is known to have had the event before the second, shape (members, members); or
+            the weight of the pair.
     """
 
     rows: IntArray
@@ -98,21 +99,42 @@ def count_pairs(follow_up: FollowUp, risk: FloatArray, blocks: Sequence[Block]) 
     return [PairCounts(cohort, np.array([right]), np.array([total])) for cohort, (right, total) in counts.items()]
 
 
-def resample_pairs(risk: FloatArray, blocks: Sequence[Block], weights: FloatArray) -> list[PairCounts]:
+def weigh_pairs(pairs: npt.NDArray[np.float32], weights: FloatArray) -> FloatArray:
+    """Sum of the pairs of a block in every resample, shape (resamples,).
+
+    Args:
+        pairs: Weight of each pair, shape (members, members).
+        weights: How often each member is in each resample, shape (resamples, members).
+    """
+    of_block = weights.astype(np.float32)
+    return np.asarray(((of_block @ pairs) * of_block).sum(axis=1, dtype=np.float64))
+
+
+def resample_totals(blocks: Sequence[Block], weights: FloatArray) -> list[FloatArray]:
+    """All pairs of each block in every resample; the same for every method."""
+    return [weigh_pairs(block.comparable, weights[:, block.rows]) for block in blocks]
+
+
+def agreement(risk: FloatArray) -> npt.NDArray[np.float32]:
+    """1 where the first has the higher risk, 0.5 where both are the same, shape (members, members)."""
+    difference = risk[:, None] - risk[None, :]
+    return np.where(np.abs(difference) <= TIED_RISK, 0.5, difference > 0).astype(np.float32)
+
+
+def resample_pairs(
+    risk: FloatArray, blocks: Sequence[Block], weights: FloatArray, totals: Sequence[FloatArray] | None = None
+) -> list[PairCounts]:
     """Pairs a cohort in every resample; arrays of shape (resamples,).
 
     Args:
         risk: Higher is worse, shape (patients,).
         blocks: Who may be compared.
         weights: How often each patient is in each resample, shape (resamples, patients).
+        totals: As `resample_totals`, where they are known already.
     """
     sums: dict[int, tuple[FloatArray, FloatArray]] = {}
-    for block in blocks:
-        difference = risk[block.rows][:, None] - risk[block.rows][None, :]
-        agreement = np.where(np.abs(difference) <= TIED_RISK, 0.5, difference > 0).astype(np.float32)
-        of_block = weights[:, block.rows].astype(np.float32)
-        right = ((of_block @ (block.comparable * agreement)) * of_block).sum(axis=1, dtype=np.float64)
-        total = ((of_block @ block.comparable) * of_block).sum(axis=1, dtype=np.float64)
+    for block, total in zip(blocks, totals or resample_totals(blocks, weights), strict=True):
+        right = weigh_pairs(block.comparable * agreement(risk[block.rows]), weights[:, block.rows])
         before = sums.get(block.cohort, (np.zeros(len(weights)), np.zeros(len(weights))))
         sums[block.cohort] = (before[0] + right, before[1] + total)
     return [PairCounts(cohort, right, total) for cohort, (right, total) in sums.items()]
@@ -161,16 +183,45 @@ class ConcordanceJudge:
         self._follow_up = follow_up
         self._weights = weights
         self._pooled = make_blocks(follow_up, by_cohort=False)
+        self._pooled_totals = resample_totals(self._pooled, weights)
         cohorts = np.unique(follow_up.cohort)
         n_events = {int(name): int(follow_up.event[follow_up.cohort == name].sum()) for name in cohorts}
         self.in_mean = [name for name, count in n_events.items() if count >= MIN_EVENTS_IN_MEAN]
         self.n_events_left_out = {name: count for name, count in n_events.items() if count < MIN_EVENTS_IN_MEAN}
         self._within = [block for block in make_blocks(follow_up, by_cohort=True) if block.cohort in self.in_mean]
+        self._within_totals = resample_totals(self._within, weights)
 
     def pooled(self, risk: FloatArray) -> Concordance:
         """C over all patients of a fold."""
         value = pooled_concordance(count_pairs(self._follow_up, risk, self._pooled))
-        return Concordance(float(value[0]), pooled_concordance(resample_pairs(risk, self._pooled, self._weights)))
+        resampled = resample_pairs(risk, self._pooled, self._weights, self._pooled_totals)
+        return Concordance(float(value[0]), pooled_concordance(resampled))
+
+    def of_cohorts(self, risk: FloatArray) -> dict[int, Concordance]:
+        """C of each cohort with at least 5 events, summed over folds."""
+        if not self._within:
+            return {}
+        values = {item.cohort: item for item in count_pairs(self._follow_up, risk, self._within)}
+        resampled = resample_pairs(risk, self._within, self._weights, self._within_totals)
+        return {
+            item.cohort: Concordance(float(pooled_concordance([values[item.cohort]])[0]), pooled_concordance([item]))
+            for item in resampled
+        }
+
+    def of_folds(self, risk: FloatArray, by_cohort: bool) -> dict[int, float]:
+        """C of each fold alone, pooled or as the mean within cohort weighted by patients; NaN where not estimable."""
+        blocks = self._within if by_cohort else self._pooled
+        found = {}
+        for fold in np.unique(self._follow_up.fold).tolist():
+            inside = self._follow_up.fold == fold
+            of_fold = [block for block in blocks if len(block.rows) and inside[block.rows[0]]]
+            if not of_fold:
+                found[fold] = float("nan")
+                continue
+            counts = count_pairs(self._follow_up, risk, of_fold)
+            sizes = {block.cohort: np.array([float(len(block.rows))]) if by_cohort else np.ones(1) for block in of_fold}
+            found[fold] = float(mean_within(counts, sizes)[0])
+        return found
 
     def within(self, risk: FloatArray, is_weighted: bool) -> Concordance:
         """Mean of the C of each cohort, over those with at least 5 events."""
@@ -181,6 +232,7 @@ class ConcordanceJudge:
         resampled_sizes = {name: self._weights[:, inside].sum(axis=1) for name, inside in members.items()}
         value = mean_within(count_pairs(self._follow_up, risk, self._within), sizes if is_weighted else None)
         resampled = mean_within(
-            resample_pairs(risk, self._within, self._weights), resampled_sizes if is_weighted else None
+            resample_pairs(risk, self._within, self._weights, self._within_totals),
+            resampled_sizes if is_weighted else None,
         )
         return Concordance(float(value[0]), resampled)

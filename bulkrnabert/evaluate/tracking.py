@@ -196,6 +196,10 @@ def _find_jobs(numbers: Numbers, predictions: Sequence[Path]) -> list[_Job]:
     return [_Job(task, scope, found) for (task, scope), found in files.items()]
 
 
+def _name_of(metric: Metric) -> str:
+    return "/".join(filter(None, (metric.method, metric.metric, metric.scope_cohort)))
+
+
 def _value_points(name: str, metric: Metric) -> list[tuple[str, float, int]]:
     """A value and its bounds as points at step 0; what is not estimable is left out."""
     values = {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
@@ -206,7 +210,7 @@ def _log_probe(store: _Store, parent: str, job: _Job, numbers: Numbers) -> None:
     found = [item for item in numbers.metrics if (item.task, item.scope) == (job.task, job.scope)]
     tags = {"stage": "probe", "task": job.task, "scope": job.scope, keys.META_SPLIT_SHA256: numbers.split_sha256}
     run_id = store.start(f"probe {job.task} {job.scope}", tags, parent)
-    points = [point for item in found for point in _value_points(f"{item.method}/{item.metric}", item)]
+    points = [point for item in found for point in _value_points(_name_of(item), item)]
     sizes = {
         name: str(max(values))
         for name in ("n_samples", "n_patients", "n_events")

@@ -10,10 +10,10 @@ import warnings
 from typing import Any, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
+from bulkrnabert.errors import ConfigError
 
 AdapterKind = Literal["none", "ia3", "lora", "full"]
 _IA3_MODULES = ["attention.key", "attention.value", "ffn_out"]
@@ -58,31 +58,6 @@ def add_adapter(network: nn.Module, config: AdapterConfig) -> None:
             target_modules=_LORA_MODULES, r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=0.0
         )
     peft.inject_adapter_in_model(settings, network)
-
-
-def trained_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters that fine-tuning changes, by name: the adapter, or everything under `full`."""
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-
-def load_trained_tensors(network: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Put saved adapter tensors into a network with the same adapter in place.
-
-    Raises:
-        CheckpointError: lists every tensor that is missing, unexpected or of another shape.
-    """
-    expected = trained_tensors(network)
-    problems = [f"missing tensor {name}" for name in expected.keys() - tensors.keys()]
-    problems += [f"unexpected tensor {name}" for name in tensors.keys() - expected.keys()]
-    problems += [
-        f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name].shape
-    ]
-    if problems:
-        raise CheckpointError(join_problems(f"{source} does not fit its encoder", sorted(problems)))
-    for name, parameter in expected.items():
-        parameter.data.copy_(tensors[name])
 
 
 def _import_peft() -> Any:

@@ -1,6 +1,6 @@
 """BulkRNABert: a BERT-style encoder over binned gene expression.
 
-Shape letters: B batch, G genes, D model, H heads, K head dim, V bins, N masked positions.
+Shape letters: B batch, G genes, M chosen genes of a sample, D model, H heads, K head dim, V bins, N masked positions.
 
 Source: Gélard et al., PMLR 259:384-400 (2025), section 3; the published reference's parameter tree.
 """
@@ -194,7 +194,7 @@ class BulkRNABert(nn.Module):
         self._check_layers(wanted)
         hidden: dict[int, Tensor] = {}
         attention: dict[int, Tensor] = {}
-        x_BGD = self._embed(token_ids, gene_idx)
+        x_BGD = self._add_genes(self.expression(token_ids, gene_idx), gene_idx)
         for number, block in enumerate(self.blocks, start=1):
             assert isinstance(block, TransformerBlock)
             if number in attention_layers:
@@ -212,12 +212,54 @@ class BulkRNABert(nn.Module):
         layer: int | None = None,
     ) -> Tensor:
         """Output of one layer, shape (B, G, D): the last, or `layer` (from 1), after which nothing runs."""
+        return self.encode_expression(self.expression(token_ids, gene_idx), gene_idx, key_mask, layer)
+
+    def encode_expression(
+        self,
+        expression_BGD: Tensor,
+        gene_idx: Tensor | None = None,
+        key_mask: Tensor | None = None,
+        layer: int | None = None,
+    ) -> Tensor:
+        """As `encode`, from the embeddings of expression that `expression` gives, or from points between them."""
         last = self.config.n_layers if layer is None else layer
         self._check_layers({last})
-        x_BGD = self._embed(token_ids, gene_idx)
+        x_BGD = self._add_genes(expression_BGD, gene_idx)
         for block in self.blocks[:last]:
             x_BGD = self._run_block(block, x_BGD, key_mask)
         return x_BGD
+
+    def encode_chosen(self, token_ids: Tensor, chosen_idx_BM: Tensor, gene_idx: Tensor | None = None) -> Tensor:
+        """Output of the last layer at chosen columns of each sample, shape (B, M, D).
+
+        The same numbers as `encode` gives there, within rounding, without the others: the last block asks for the
+        chosen genes only.
+        """
+        x_BGD = self._add_genes(self.expression(token_ids, gene_idx), gene_idx)
+        for block in self.blocks[:-1]:
+            x_BGD = self._run_block(block, x_BGD, None)
+        return self._run_block(self.blocks[-1], x_BGD, None, chosen_idx_BM)
+
+    def attention_received(
+        self, token_ids: Tensor, layers: Sequence[int], gene_idx: Tensor | None = None
+    ) -> dict[int, Tensor]:
+        """Share of each layer's attention that every gene gets, mean over heads and queries; shape (B, G) each.
+
+        Args:
+            token_ids: Integer token ids, shape (B, G).
+            layers: Layers from 1. Nothing runs after the last of them.
+            gene_idx: As in `forward`.
+        """
+        self._check_layers(set(layers))
+        received: dict[int, Tensor] = {}
+        x_BGD = self._add_genes(self.expression(token_ids, gene_idx), gene_idx)
+        for number, block in enumerate(self.blocks[: max(layers, default=0)], start=1):
+            assert isinstance(block, TransformerBlock)
+            if number in layers:
+                received[number] = block.attention_received(x_BGD)
+            if number < max(layers):
+                x_BGD = self._run_block(block, x_BGD, None)
+        return received
 
     def lm_logits(self, hidden_ND: Tensor) -> Tensor:
         """Scores of the bins for chosen positions, shape (N, D) to (N, V): run the loss on masked positions only."""
@@ -241,13 +283,18 @@ class BulkRNABert(nn.Module):
         Raises:
             ConfigError: `marker` for a model that keeps no bin statistics, as imported ones.
         """
-        hidden_BGD = self.encode(token_ids, gene_idx, layer=layer).float()
+        weights_BG = self.marker_weights(token_ids, gene_idx) if pooling == "marker" else None
+        return self.pool(self.encode(token_ids, gene_idx, layer=layer), pooling, weights_BG)
+
+    def pool(self, hidden_BGD: Tensor, pooling: Pooling, weights_BG: Tensor | None) -> Tensor:
+        """A layer's output pooled over genes, float32; `marker` needs `weights_BG`, from `marker_weights`."""
+        hidden_BGD = hidden_BGD.float()
         if pooling == "max":
             return hidden_BGD.amax(dim=1)
         mean_BD = hidden_BGD.mean(dim=1)
         if pooling == "mean":
             return mean_BD
-        weights_BG = self._marker_weights(token_ids, gene_idx)
+        assert weights_BG is not None
         centred_BGD = hidden_BGD - mean_BD[:, None, :]
         return torch.cat([mean_BD, torch.einsum("bg,bgd->bd", weights_BG, centred_BGD)], dim=1)
 
@@ -255,8 +302,12 @@ class BulkRNABert(nn.Module):
         """Length of a sample's embedding: D, or 2 D for `marker` pooling."""
         return self.config.embed_dim * (2 if pooling == "marker" else 1)
 
-    def _marker_weights(self, token_ids: Tensor, gene_idx: Tensor | None) -> Tensor:
-        """Weights that sum to 1 over genes, shape (B, G): deviations above each gene's mean bin, 0 below it."""
+    def marker_weights(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
+        """Weights that sum to 1 over genes, shape (B, G): deviations above each gene's mean bin, 0 below it.
+
+        Raises:
+            ConfigError: the model keeps no bin statistics, as imported ones.
+        """
         if not self.config.has_bin_statistics:
             raise ConfigError("this model keeps no bin statistics, which `marker` pooling needs: use --pooling mean")
         mean_G, deviation_G = self.get_buffer("bin_mean"), self.get_buffer("bin_deviation")
@@ -266,7 +317,8 @@ class BulkRNABert(nn.Module):
         excess_BG = excess_BG.masked_fill(token_ids >= self.config.n_bins, 0.0)
         return excess_BG / excess_BG.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
-    def _embed(self, token_ids: Tensor, gene_idx: Tensor | None) -> Tensor:
+    def expression(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
+        """Embedding of each gene's expression, before its gene's own embedding is added, shape (B, G, D)."""
         self._check_tokens(token_ids, gene_idx)
         last_row = self.config.n_embedding_rows - 1
         ids_BG = token_ids.long()
@@ -274,18 +326,25 @@ class BulkRNABert(nn.Module):
             ids_BG = ids_BG.clamp(max=last_row)
         elif int(ids_BG.max()) > last_row:
             raise ValueError(f"token id {int(ids_BG.max())} is beyond the {last_row + 1} rows of the expression table")
-        x_BGD: Tensor = self.expression_embedding(ids_BG)
+        return self.expression_embedding(ids_BG)  # type: ignore[no-any-return]
+
+    def _add_genes(self, expression_BGD: Tensor, gene_idx: Tensor | None) -> Tensor:
         if self.gene_embedding is None:
-            return x_BGD
-        genes_GD = self.gene_embedding.weight if gene_idx is None else self.gene_embedding(gene_idx.long())
+            return expression_BGD
+        if gene_idx is None:
+            # Looked up, not taken as it stands: under ZeRO 3 the table itself is gone again before the backward pass.
+            gene_idx = torch.arange(self.config.n_genes, device=expression_BGD.device)
+        genes_GD: Tensor = self.gene_embedding(gene_idx.long())
         if self.gene_projection is not None:
             genes_GD = self.gene_projection(genes_GD)
-        return x_BGD + genes_GD
+        return expression_BGD + genes_GD
 
-    def _run_block(self, block: nn.Module, x_BGD: Tensor, key_mask: Tensor | None) -> Tensor:
+    def _run_block(
+        self, block: nn.Module, x_BGD: Tensor, key_mask: Tensor | None, query_idx: Tensor | None = None
+    ) -> Tensor:
         if self.config.use_activation_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, x_BGD, key_mask, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(x_BGD, key_mask)  # type: ignore[no-any-return]
+            return checkpoint(block, x_BGD, key_mask, query_idx, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(x_BGD, key_mask, query_idx)  # type: ignore[no-any-return]
 
     def _check_tokens(self, token_ids: Tensor, gene_idx: Tensor | None) -> None:
         n_columns = self.config.n_genes if gene_idx is None else len(gene_idx)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.errors import ConfigError
+from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.models.adapters import AdapterConfig, add_adapter
 from bulkrnabert.models.bulkrnabert import BulkRNABert
 from bulkrnabert.models.heads import HeadConfig, MLPHead
@@ -114,6 +114,29 @@ class FinetunedNetwork(nn.Module):
         }
         frozen |= {f"encoder.{name}" for name, _ in self.encoder.named_buffers()}
         return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_own_tensors(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        """Put saved tensors in place of `own_tensors`.
+
+        Args:
+            tensors: By name.
+            source: Where they came from, for the message.
+        Raises:
+            CheckpointError: lists every tensor that is missing, unexpected, of another shape, or not finite.
+        """
+        expected = self.own_tensors()
+        problems = [f"missing tensor {name}" for name in expected.keys() - tensors.keys()]
+        problems += [f"unexpected tensor {name}" for name in tensors.keys() - expected.keys()]
+        for name in expected.keys() & tensors.keys():
+            if tensors[name].shape != expected[name].shape:
+                problems.append(
+                    f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+                )
+            elif not bool(torch.isfinite(tensors[name]).all()):
+                problems.append(f"{name} holds values that are not finite")
+        if problems:
+            raise CheckpointError(join_problems(f"{source} does not fit its encoder", sorted(problems)))
+        self.load_state_dict(dict(tensors), strict=False)
 
 
 def embedding_width(encoder: BulkRNABert, pooling: FinetunePooling) -> int:

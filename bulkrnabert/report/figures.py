@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bulkrnabert import keys
 from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Projection
+from bulkrnabert.evaluate.data_artefacts import DriftPoint
 from bulkrnabert.report.tables import IntervalGroup, IntervalRow
 from bulkrnabert.report.text import format_count, format_number, is_small
 
@@ -382,6 +383,25 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         _put_legend_above(canvas, [loss, accuracy])
         description = f"Loss and masked accuracy of encoder {encoder.name} over training steps"
         return _to_figure(canvas, identifier, description + _last_values(validation))
+
+
+def draw_drift(points: Sequence[DriftPoint], identifier: str) -> Figure:
+    """Cosine to the embedding with all genes, over the share of genes missing, with the band of 5 to 95 %."""
+    with _canvas(4.3, 2.6, identifier) as canvas:
+        axes = canvas.subplots()
+        shares = [100 * point.missing_fraction for point in points]
+        low, high = [point.low for point in points], [point.high for point in points]
+        axes.fill_between(shares, low, high, color=MODEL_COLOUR, alpha=0.18, linewidth=0)
+        axes.plot(shares, [point.mean for point in points], color=MODEL_COLOUR, linewidth=1.5, marker="o", markersize=3)
+        axes.set_xlabel("genes missing, %")
+        axes.set_ylabel("cosine to the full embedding")
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
+        last = points[-1]
+        description = (
+            f"Drift of embeddings with missing genes: mean cosine {format_number(last.mean)} at "
+            f"{100 * last.missing_fraction:.0f} % of genes missing."
+        )
+        return _to_figure(canvas, identifier, description)
 
 
 def _draw_records(

@@ -301,6 +301,19 @@ def _projection_part(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
+def _drift_figures(inputs: ReportInputs) -> list[Captioned]:
+    return [
+        Captioned(
+            figures.draw_drift(diagnosis.drift, f"fig-drift-{index}"),
+            f"{diagnosis.table}.",
+            "Cosine of an embedding to that with all genes, when a share of the genes is missing; mean and 5 to 95 % of"
+            " the samples.",
+        )
+        for index, diagnosis in enumerate(inputs.diagnoses)
+        if diagnosis.drift
+    ]
+
+
 def _trainings(inputs: ReportInputs) -> list[Captioned]:
     return [
         Captioned(figure, f"Encoder {encoder.name}.")
@@ -409,6 +422,11 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         verdict_figures=_verdict_figures(headlines, label_column),
         overlap=overlap,
         overlap_is_warning=overlap_is_warning,
+        diagnoses=inputs.diagnoses,
+        drift_figures=_drift_figures(inputs),
+        endpoints=inputs.endpoints,
+        gene_sources=[(name, part.genes) for name, part in sorted(inputs.summary.modalities.items())],
+        pairs=inputs.summary.pairs,
         rejected=inputs.rejected[:MAX_REJECTED_SHOWN],
         n_rejected=len(inputs.rejected),
         classification=_classification_parts(inputs),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +16,13 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
+from bulkrnabert import keys
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.data.masking import seeded_generator
 from bulkrnabert.errors import TrainingError
 from bulkrnabert.logs import shows_progress
 from bulkrnabert.models.adapters import AdapterConfig
-from bulkrnabert.models.finetuned import FinetunedNetwork
+from bulkrnabert.models.finetuned import FinetunedNetwork, FinetunePooling
 from bulkrnabert.train.targets import Target
 from bulkrnabert.train.whole_batch import backward_whole_batch, encode_all
 
@@ -35,12 +38,17 @@ class FinetuneConfig(FrozenConfig):
         layer: Layer whose output is pooled, from 1; null: the last.
         head_hidden: Widths of the heads' hidden layers; empty: linear heads that start as the fitted probe.
         head_dropout: After each hidden layer.
-        max_epochs: Passes over the training part, at most.
+        head_layer_norm: Normalise after each hidden layer.
+        max_epochs: Passes over the training part, at most; 0: heads as they start.
         patience: Epochs without a better inner validation loss after which the search for the best epoch ends.
         inner_fraction: Share of the training patients that decide when to stop.
-        batch_size: Samples a step; a survival task sees all samples in every step.
+        inner_genes: Genes, drawn once, on which they are judged; null: all. Every other judgement is on all genes.
+        refit: Train anew on the whole training part for the best number of epochs; without it the weights of the best
+            epoch are kept, which never saw the patients that decided when to stop, at half the time.
+        batch_size: Samples a step; where survival is among the tasks, a step sees all samples, and is an epoch.
         micro_batch_size: Samples encoded at once; bounds the memory, and changes nothing else.
-        genes_per_step: Random genes that a step sees, the same for all of its samples; null: all genes.
+        genes_per_step: Random genes that a step sees, the same for all of its samples; null: all genes. A frozen
+            encoder always sees all.
         learning_rate: Of the adapter and the pooling.
         head_learning_rate: Of the heads.
         weight_decay: Decoupled, of adapter and heads.
@@ -48,13 +56,16 @@ class FinetuneConfig(FrozenConfig):
     """
 
     adapter: AdapterConfig = AdapterConfig()
-    pooling: str = Field(default="auto", pattern="^(auto|mean|max|marker|attention)$")
+    pooling: FinetunePooling | Literal["auto"] = "auto"
     layer: int | None = Field(default=None, ge=1)
     head_hidden: tuple[int, ...] = ()
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
-    max_epochs: int = Field(default=30, ge=1)
+    head_layer_norm: bool = False
+    max_epochs: int = Field(default=30, ge=0)
     patience: int = Field(default=5, ge=1)
     inner_fraction: float = Field(default=0.2, gt=0, le=0.5)
+    inner_genes: int | None = Field(default=None, ge=1)
+    refit: bool = True
     batch_size: int = Field(default=64, ge=1)
     micro_batch_size: int = Field(default=32, ge=1)
     genes_per_step: int | None = Field(default=None, ge=1)
@@ -64,6 +75,26 @@ class FinetuneConfig(FrozenConfig):
     clip_norm: float = Field(default=1.0, gt=0)
 
 
+class TaskConfig(FrozenConfig):
+    """Settings of every task; a preset, or a YAML file of your own that names the tasks that it sets.
+
+    Attributes:
+        cancer_type: Of a classifier.
+        survival: Of a survival model.
+        joint: Of both on one encoder.
+    """
+
+    cancer_type: FinetuneConfig = FinetuneConfig()
+    survival: FinetuneConfig = FinetuneConfig()
+    joint: FinetuneConfig = FinetuneConfig()
+
+    def of_tasks(self, tasks: Sequence[str]) -> FinetuneConfig:
+        """Settings of one task, or of several together."""
+        if len(tasks) > 1:
+            return self.joint
+        return self.survival if tasks[0] == keys.SURVIVAL else self.cancer_type
+
+
 @dataclass(frozen=True)
 class FinetuneData:
     """Samples of one fine-tuning run.
@@ -71,17 +102,28 @@ class FinetuneData:
     Attributes:
         token_ids: Shape (samples, genes), uint8, in the encoder's gene order. Not modified.
         targets: The tasks.
+        start: Pooled embeddings by the encoder as it was pretrained, all genes, shape (samples, E), for the rows that
+            will be used; they stand in for an encoder that is not trained.
     """
 
     token_ids: NDArray[np.uint8]
     targets: Sequence[Target]
+    start: Tensor
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Inner validation loss before the first epoch and after each, nats; lower is better."""
+    """How a search for the number of epochs went.
+
+    Attributes:
+        losses: Inner validation loss before the first epoch and after each, nats; lower is better.
+        train_losses: Mean loss of each epoch's steps.
+        seconds: Wall-clock time of each epoch, with its judgement.
+    """
 
     losses: tuple[float, ...]
+    train_losses: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @property
     def best_epoch(self) -> int:
@@ -93,11 +135,11 @@ class Finetuner:
     """Trains one network.
 
     Args:
-        network: With its heads started. Modified.
+        network: Modified.
         data: All samples.
         config: Settings.
         seed: Decides order and gene subsets.
-        device: Where the network is.
+        device: Where the network is put.
     """
 
     def __init__(
@@ -106,95 +148,118 @@ class Finetuner:
         self.network = network.to(device)
         self._tokens = torch.from_numpy(np.ascontiguousarray(data.token_ids))
         self._targets = data.targets
+        self._start = data.start.to(device)
+        self._is_frozen = not network.encoder_parameters()
         self._config = config
         self._seed = seed
         self._device = device
         self._optimizer = self._build_optimizer()
 
     def standardise(self, rows: NDArray[np.int64]) -> Tensor:
-        """Pooled embeddings of the training rows with all genes; the network's standardisation is set from them."""
-        pooled = self.pooled(rows)
-        self.network.set_standardisation(pooled)
-        return pooled
-
-    def pooled(self, rows: NDArray[np.int64]) -> Tensor:
-        """Pooled embeddings with all genes, without gradients, shape (rows, E)."""
-        self.network.eval()
-        return encode_all(lambda part: self._encode(part, None), torch.from_numpy(rows), self._config.micro_batch_size)
+        """Set the network's standardisation from these rows' start embeddings, which are returned standardised."""
+        start = self._start[torch.from_numpy(rows).to(self._device)]
+        self.network.set_standardisation(start)
+        return self.network.standardised(start)
 
     def outputs(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """Each task's output with all genes, without gradients, shape (rows, O) each."""
-        pooled = self.pooled(rows)
-        with torch.no_grad():
-            return self.network.outputs(pooled)
+        return self._outputs(rows, None)
 
     def search(self, fit: NDArray[np.int64], inner: NDArray[np.int64]) -> Curve:
-        """Train on `fit` until the loss on `inner` no longer falls."""
-        losses = [self.loss(inner)]
+        """Train on `fit` until the loss on `inner` no longer falls; the weights of the best epoch are put back."""
+        losses = [self._inner_loss(inner)]
+        train_losses: list[float] = []
+        seconds: list[float] = []
+        best = self._copy_of_trained()
         for epoch in tqdm(range(self._config.max_epochs), desc="search", disable=not shows_progress()):
-            self._epoch(fit, epoch)
-            losses.append(self.loss(inner))
-            if len(losses) - 1 - int(np.argmin(losses)) >= self._config.patience:
+            started = time.monotonic()
+            train_losses.append(self._epoch(fit, epoch))
+            losses.append(self._inner_loss(inner))
+            seconds.append(time.monotonic() - started)
+            logger.debug("epoch %d: loss %.4f, inner loss %.4f", epoch + 1, train_losses[-1], losses[-1])
+            best_epoch = int(np.argmin(losses))
+            if best_epoch == len(losses) - 1:
+                best = self._copy_of_trained()
+            elif len(losses) - 1 - best_epoch >= self._config.patience:
                 break
-        return Curve(tuple(losses))
+        self.network.load_state_dict(best, strict=False)
+        return Curve(tuple(losses), tuple(train_losses), tuple(seconds))
 
     def fit(self, rows: NDArray[np.int64], n_epochs: int) -> None:
         """Train on `rows` for a number of epochs."""
         for epoch in tqdm(range(n_epochs), desc="fit", disable=not shows_progress()):
             self._epoch(rows, epoch)
 
-    def loss(self, rows: NDArray[np.int64]) -> float:
-        """Sum of the tasks' losses on rows, with all genes."""
-        outputs = self.outputs(rows)
+    def _inner_loss(self, rows: NDArray[np.int64]) -> float:
+        """Sum of the tasks' losses on rows."""
+        outputs = self._outputs(
+            rows, self._draw_genes(self._config.inner_genes, seeded_generator(self._seed, "validation_genes"))
+        )
         numbers = torch.from_numpy(rows)
         return sum(float(target.loss(outputs[target.name], numbers)) for target in self._targets)
 
-    def _epoch(self, rows: NDArray[np.int64], epoch: int) -> None:
+    def _outputs(self, rows: NDArray[np.int64], genes: Tensor | None) -> dict[str, Tensor]:
+        self.network.eval()
+        numbers = torch.from_numpy(rows)
+        pooled = encode_all(
+            lambda part: self._encode(part, genes), numbers, self._config.micro_batch_size, self._device
+        )
+        with torch.no_grad():
+            return self.network.outputs(pooled)
+
+    def _copy_of_trained(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.network.own_tensors().items()}
+
+    def _epoch(self, rows: NDArray[np.int64], epoch: int) -> float:
         order = rows[seeded_generator(self._seed, "order", epoch).permutation(len(rows))]
         whole = any(target.needs_all_rows for target in self._targets)
         size = len(rows) if whole else min(self._config.batch_size, len(rows))
-        for number in range(math.ceil(len(order) / size)):
+        n_steps = math.ceil(len(order) / size)
+        losses = [
             self._step(torch.from_numpy(order[number * size : (number + 1) * size]), epoch, number)
+            for number in range(n_steps)
+        ]
+        return sum(losses) / n_steps
 
-    def _step(self, rows: Tensor, epoch: int, number: int) -> None:
+    def _step(self, rows: Tensor, epoch: int, number: int) -> float:
         self.network.train()
         self.network.encoder.eval()  # its output must be the same in both passes of a whole batch
-        genes = self._genes(epoch, number)
+        genes = self._draw_genes(self._config.genes_per_step, seeded_generator(self._seed, "genes", epoch, number))
         self._optimizer.zero_grad(set_to_none=True)
-        parameters = self.network.encoder_parameters()
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(seeded_generator(self._seed, "dropout", epoch, number).integers(2**62)))
-            loss = backward_whole_batch(
-                lambda part: self._encode(part, genes),
-                lambda pooled: self._whole_loss(pooled, rows),
-                rows,
-                self._config.micro_batch_size,
-                parameters,
+            loss = float(
+                backward_whole_batch(
+                    lambda part: self._encode(part, genes),
+                    lambda pooled: self._whole_loss(pooled, rows),
+                    rows,
+                    self._config.micro_batch_size,
+                    self.network.encoder_parameters(),
+                    self._device,
+                )
             )
-        if not math.isfinite(float(loss)):
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the fine-tuning loss is {float(loss)} in epoch {epoch + 1}: lower learning_rate in the task "
-                "configuration"
+                f"the fine-tuning loss is {loss} in epoch {epoch + 1}: lower learning_rate in the task configuration"
             )
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.clip_norm)
         self._optimizer.step()
+        return loss
 
     def _whole_loss(self, pooled: Tensor, rows: Tensor) -> Tensor:
         outputs = self.network.outputs(pooled)
         losses = [target.loss(outputs[target.name], rows) for target in self._targets]
-        return torch.stack([loss.double() for loss in losses]).sum()
+        return torch.stack([loss.double().cpu() for loss in losses]).sum()
 
     def _encode(self, rows: Tensor, genes: Tensor | None) -> Tensor:
-        tokens = self._tokens[rows] if genes is None else self._tokens[rows][:, genes]
-        on_gpu = self._device.type == "cuda"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=on_gpu):
-            return self.network.pooled(tokens.to(self._device), None if genes is None else genes.to(self._device))
+        if self._is_frozen:
+            return self._start[rows.to(self._device)]
+        return _pool(self.network, self._tokens[rows], genes, self._device)
 
-    def _genes(self, epoch: int, number: int) -> Tensor | None:
-        n_genes, wanted = self._tokens.shape[1], self._config.genes_per_step
+    def _draw_genes(self, wanted: int | None, generator: np.random.Generator) -> Tensor | None:
+        n_genes = self._tokens.shape[1]
         if wanted is None or wanted >= n_genes:
             return None
-        generator = seeded_generator(self._seed, "genes", epoch, number)
         return torch.from_numpy(np.sort(generator.choice(n_genes, size=wanted, replace=False, shuffle=False)))
 
     def _build_optimizer(self) -> torch.optim.AdamW:
@@ -204,3 +269,21 @@ class Finetuner:
         ]
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, weight_decay=self._config.weight_decay)
+
+
+def pooled_embeddings(
+    network: FinetunedNetwork, token_ids: NDArray[np.uint8], micro_batch_size: int, device: torch.device
+) -> Tensor:
+    """Pooled embeddings of samples with all genes, without gradients, shape (samples, E), on `device`."""
+    network.to(device).eval()
+    tokens = torch.from_numpy(np.ascontiguousarray(token_ids))
+    rows = torch.arange(len(tokens))
+    return encode_all(lambda part: _pool(network, tokens[part], None, device), rows, micro_batch_size, device)
+
+
+def _pool(network: FinetunedNetwork, tokens: Tensor, genes: Tensor | None, device: torch.device) -> Tensor:
+    on_gpu = device.type == "cuda"
+    if genes is not None:
+        tokens, genes = tokens[:, genes], genes.to(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=on_gpu):
+        return network.pooled(tokens.to(device), genes)

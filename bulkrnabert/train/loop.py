@@ -306,12 +306,13 @@ def describe_engine(engine: Engine) -> str:
 def flops_per_sample(config: BulkRNABertConfig, n_genes: int, n_masked: int) -> int:
     """Floating-point operations of one sample forward and backward (twice the forward), an estimate.
 
-    Counts the matrix products of blocks and head; recomputation under activation checkpointing is not counted.
+    Counts the matrix products of blocks and head; recomputation under activation checkpointing is not counted. The last
+    block asks for the masked positions only.
     """
     width, inner = config.embed_dim, config.n_heads * config.head_dim
-    per_token = 2 * (4 * width * inner + 2 * width * config.ffn_embed_dim)
-    attention = 4 * n_genes * inner
-    blocks = config.n_layers * n_genes * (per_token + attention)
+    keys_values = n_genes * 4 * width * inner
+    per_query = 4 * width * inner + 4 * width * config.ffn_embed_dim + 4 * n_genes * inner
+    blocks = config.n_layers * keys_values + ((config.n_layers - 1) * n_genes + n_masked) * per_query
     head = 2 * n_masked * width * config.n_bins
     return 3 * (blocks + head)
 

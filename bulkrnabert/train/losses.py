@@ -37,7 +37,8 @@ class MaskedPrediction:
 class MaskedLanguageModel(nn.Module):
     """An encoder with its objective, so that an engine wraps one module whose output is the loss.
 
-    The head runs on the masked positions only: no (B, G, V) tensor is ever held.
+    The head runs on the masked positions only: no (B, G, V) tensor is ever held. So does the last block, but for its
+    keys and values.
 
     Args:
         network: The encoder.
@@ -62,8 +63,7 @@ class MaskedLanguageModel(nn.Module):
         """
         # Here, not around the call: DeepSpeed switches off an autocast that it did not configure itself.
         with torch.autocast(inputs_BG.device.type, dtype=torch.bfloat16, enabled=self.use_bf16):
-            hidden_BGD = self.network.encode(inputs_BG, gene_idx_G)
-            chosen_BMD = hidden_BGD.gather(1, masked_idx_BM.unsqueeze(-1).expand(-1, -1, hidden_BGD.shape[-1]))
+            chosen_BMD = self.network.encode_chosen(inputs_BG, masked_idx_BM, gene_idx_G)
             logits_NV = self.network.lm_logits(chosen_BMD.flatten(0, 1))
         logits_NV = logits_NV.float()
         targets_N = targets_BM.flatten()

@@ -25,6 +25,7 @@ def backward_whole_batch(
     rows: Tensor,
     micro_batch_size: int,
     encoder_parameters: Sequence[nn.Parameter],
+    device: torch.device,
 ) -> Tensor:
     """Add the gradient of `loss_of(encode(rows))` to all parameters concerned.
 
@@ -36,6 +37,7 @@ def backward_whole_batch(
         rows: Row numbers of the whole batch, shape (n,), equal on all processes.
         micro_batch_size: Rows that are encoded with gradients at once.
         encoder_parameters: What `encode` trains; may be empty (a frozen encoder).
+        device: Where the embeddings are.
     Returns:
         The loss, detached.
     """
@@ -47,7 +49,7 @@ def backward_whole_batch(
     rank = distributed.get_rank() if n_processes > 1 else 0
     places = torch.split(torch.arange(len(rows)).tensor_split(n_processes)[rank], micro_batch_size)
     with torch.no_grad():
-        embeddings = _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), n_processes)
+        embeddings = _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), device)
     embeddings.requires_grad_()
     loss = loss_of(embeddings)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -59,25 +61,25 @@ def backward_whole_batch(
     return loss.detach()
 
 
-def encode_all(encode: Encoder, rows: Tensor, micro_batch_size: int) -> Tensor:
+def encode_all(encode: Encoder, rows: Tensor, micro_batch_size: int, device: torch.device) -> Tensor:
     """Embeddings of rows without gradients, shape (n, E); every process encodes its share."""
     n_processes = distributed.get_world_size() if distributed.is_initialized() else 1
     rank = distributed.get_rank() if n_processes > 1 else 0
     places = torch.split(torch.arange(len(rows)).tensor_split(n_processes)[rank], micro_batch_size)
     with torch.no_grad():
-        return _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), n_processes)
+        return _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), device)
 
 
-def _gather(parts: Sequence[tuple[Tensor, Tensor]], n_rows: int, n_processes: int) -> Tensor:
-    """All embeddings in their places: each process fills its own, the sum over processes has them all."""
-    width = torch.tensor(parts[0][1].shape[1] if parts else 0)
-    if n_processes > 1:
+def _gather(parts: Sequence[tuple[Tensor, Tensor]], n_rows: int, device: torch.device) -> Tensor:
+    """All embeddings in their places, float32: each process fills its own, the sum over processes has them all."""
+    is_shared = distributed.is_initialized() and distributed.get_world_size() > 1
+    width = torch.tensor(parts[0][1].shape[1] if parts else 0, device=device)
+    if is_shared:
         distributed.all_reduce(width, distributed.ReduceOp.MAX)
-    like = parts[0][1] if parts else torch.empty(0)
-    whole = like.new_zeros(n_rows, int(width))
+    whole = torch.zeros(n_rows, int(width), device=device)
     for places, values in parts:
-        whole[places] = values
-    if n_processes > 1:
+        whole[places.to(device)] = values
+    if is_shared:
         distributed.all_reduce(whole)
     return whole
 
@@ -85,7 +87,7 @@ def _gather(parts: Sequence[tuple[Tensor, Tensor]], n_rows: int, n_processes: in
 def _backward_through_encoder(encode: Encoder, rows: Tensor, places: Sequence[Tensor], gradient: Tensor) -> None:
     for part in places:
         if len(part):
-            (encode(rows[part]) * gradient[part]).sum().backward()  # type: ignore[no-untyped-call]
+            (encode(rows[part]) * gradient[part.to(gradient.device)]).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _sum_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -1,32 +1,33 @@
 process DOWNLOAD {
-    tag "${project}"
+    tag "${meta.id}"
     label 'process_single'
     label 'process_long'
 
     input:
-    val project
-    path study   // the synthetic study, or nothing for a real portal
-    val settings // map: gdc_api, sample_types
-    val _code    // hash of the code that this stage imports
+    val meta                            // id, source, flags: what is asked for, as options of `brb-download`
+    path study                          // the synthetic study, or nothing for a real portal
+    path own_files, stageAs: 'own/*'    // GTEx tables in place of the portal's, possibly none
+    path token                          // the portal's token, possibly none
+    val _code                           // hash of the code that this stage imports
 
     output:
-    path "${project}", emit: raw
-    path "${project}.plan.json", emit: plan
-    path "${project}.manifest.tsv", emit: manifest
+    path "${meta.id}", emit: raw
+    path "${meta.id}.plan.json", emit: plan
+    path "${meta.id}.manifest.tsv", emit: manifest
 
     script:
-    def api = study ? "embedded:${study}" : settings.gdc_api
+    def api_flag = study && meta.source == 'gdc' ? "--api embedded:${study}" : ''
+    def token_flag = token && meta.source == 'gdc' ? "--token-file ${token}" : ''
     """
-    brb-download --source gdc --api '${api}' --projects ${project} --modality rnaseq \\
-        --sample-types ${settings.sample_types} --out ${project}
-    cp ${project}/plan.json ${project}.plan.json
-    cp ${project}/manifest.tsv ${project}.manifest.tsv
+    brb-download --source ${meta.source} ${meta.flags} ${api_flag} ${token_flag} --out ${meta.id}
+    cp ${meta.id}/plan.json ${meta.id}.plan.json
+    cp ${meta.id}/manifest.tsv ${meta.id}.manifest.tsv
     """
 
     stub:
     """
-    mkdir ${project}
-    echo '{"source": "gdc", "files": []}' > ${project}/plan.json
-    touch ${project}/manifest.tsv ${project}/cases.json ${project}.plan.json ${project}.manifest.tsv
+    mkdir ${meta.id}
+    echo '{"source": "${meta.source}", "files": []}' > ${meta.id}/plan.json
+    touch ${meta.id}/manifest.tsv ${meta.id}/cases.json ${meta.id}.plan.json ${meta.id}.manifest.tsv
     """
 }

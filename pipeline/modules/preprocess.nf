@@ -7,7 +7,10 @@ process PREPROCESS {
     path sheet_files, stageAs: 'own/?/*'    // what the sheet names: mounted in containers, and part of the task's hash
     path vocabulary
     path gene_lengths
-    val settings                            // map: endpoint, cohort_column, sample_types
+    path annotation
+    path probe_annotation
+    path cdr
+    val settings                            // map: endpoint, cohort_column, sample_types, merge, zero_time
     val _code                               // hash of the code that this stage imports
 
     output:
@@ -15,13 +18,19 @@ process PREPROCESS {
 
     script:
     def raw_flags = (raw instanceof List ? raw : [raw]).collect { folder -> "--raw ${folder}" }.join(' ')
-    def sheet_flag = sheet ? "--samplesheet ${sheet}" : ''
-    def vocabulary_flag = vocabulary ? "--vocabulary ${vocabulary}" : ''
-    def lengths_flag = gene_lengths ? "--gene-lengths ${gene_lengths}" : ''
-    def normals_flag = settings.sample_types == 'all' ? '--normals' : ''
+    def flags = [
+        sheet ? "--samplesheet ${sheet}" : '',
+        vocabulary ? "--vocabulary ${vocabulary}" : '',
+        gene_lengths ? "--gene-lengths ${gene_lengths}" : '',
+        annotation ? "--annotation ${annotation}" : '',
+        probe_annotation ? "--probe-annotation ${probe_annotation}" : '',
+        cdr ? "--cdr ${cdr}" : '',
+        settings.sample_types == 'all' ? '--normals' : '',
+        settings.merge ? "--merge '${settings.merge}'" : ''
+    ].join(' ')
     """
-    brb-preprocess ${raw_flags} ${sheet_flag} ${vocabulary_flag} ${lengths_flag} ${normals_flag} \\
-        --endpoint ${settings.endpoint} --cohort-column '${settings.cohort_column}' --out cohorts
+    brb-preprocess ${raw_flags} ${flags} --endpoint ${settings.endpoint} --zero-time ${settings.zero_time} \\
+        --cohort-column '${settings.cohort_column}' --out cohorts
     """
 
     stub:

@@ -4,6 +4,7 @@ process REPORT {
     input:
     path numbers
     path cohorts
+    path diagnosis // doctor.json, possibly none
     path checkpoints
     val run_json // text: version, revision, parameters
     val _code    // hash of the code that this stage imports
@@ -18,6 +19,7 @@ process REPORT {
     ${run_json}
     RUN_JSON
     brb-report --metrics ${numbers}/metrics.json --summary ${cohorts}/summary.json --rejected ${cohorts}/rejected.tsv \\
+        --survival ${cohorts}/survival.tsv ${diagnosis ? "--doctor ${diagnosis}" : ''} \\
         \$(for folder in ${checkpoints}; do printf -- '--checkpoint %s ' "\$folder"; done) \\
         --run run.json --out report
     """

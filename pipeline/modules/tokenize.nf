@@ -6,7 +6,7 @@ process TOKENIZE {
     val meta      // id: the outer split whose training part the genes and bins are fitted on
     path cohorts
     path splits
-    val max_genes
+    val settings  // map: max_genes, missing_genes
     val _code     // hash of the code that this stage imports
 
     output:
@@ -15,7 +15,7 @@ process TOKENIZE {
     script:
     """
     brb-tokenize --cohorts ${cohorts} --splits ${splits}/splits.tsv --split-id ${meta.id} \\
-        --max-genes ${max_genes} --out tokens
+        --max-genes ${settings.max_genes} --missing-genes ${settings.missing_genes} --out tokens
     """
 
     stub:

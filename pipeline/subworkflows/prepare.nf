@@ -1,4 +1,5 @@
 include { SYNTH      } from '../modules/synth'
+include { DOCTOR     } from '../modules/doctor'
 include { DOWNLOAD   } from '../modules/download'
 include { PREPROCESS } from '../modules/preprocess'
 include { SPLIT      } from '../modules/split'
@@ -10,10 +11,9 @@ workflow PREPARE {
     ch_code  // val: map of stage to code hash
 
     main:
-    def is_embedded = settings.gdc_api == 'embedded'
-    def projects = settings.projects ? settings.projects.tokenize(',').unique().sort() : []
+    def downloads = DownloadPlan.of(settings)
 
-    if (is_embedded) {
+    if (settings.gdc_api == 'embedded') {
         SYNTH(settings.subMap(['study_patients', 'study_genes', 'seed']), ch_code.map { code -> code.synth })
         ch_study = SYNTH.out.study
     }
@@ -21,23 +21,34 @@ workflow PREPARE {
         ch_study = channel.value([])
     }
 
-    // One task a project: the portal is asked politely, and a project that fails is fetched again alone.
+    // One task a project and modality: the portal is asked politely, and what fails is fetched again alone.
     DOWNLOAD(
-        channel.fromList(projects),
+        channel.fromList(downloads.collect { task -> task.subMap(['id', 'source', 'flags']) }),
         ch_study,
-        settings.subMap(['gdc_api', 'sample_types']),
+        downloads.collectMany { task -> task.files }.unique().collect { path -> file(path, checkIfExists: true) },
+        settings.token_file ? file(settings.token_file) : [],
         ch_code.map { code -> code.download }
     )
     ch_raw = DOWNLOAD.out.raw.toSortedList { a, b -> a.name <=> b.name } // [ path(raw), … ]
 
     def sheet = settings.input ? file(settings.input, checkIfExists: true) : []
+    def sheet_files = settings.input ? SheetFiles.of(sheet).collect { path -> file(path) } : []
+    def table = { name -> settings[name] ? file(settings[name]) : [] }
+    ch_diagnosis = channel.value([])
+    if (settings.input && settings.doctor) {
+        DOCTOR(sheet, sheet_files, table('vocabulary'), table('annotation'), table('gene_lengths'), ch_code.map { code -> code.doctor })
+        ch_diagnosis = DOCTOR.out.diagnosis
+    }
     PREPROCESS(
         ch_raw,
         sheet,
-        settings.input ? SheetFiles.of(sheet).collect { path -> file(path) } : [],
-        settings.vocabulary ? file(settings.vocabulary) : [],
-        settings.gene_lengths ? file(settings.gene_lengths) : [],
-        settings.subMap(['endpoint', 'cohort_column', 'sample_types']),
+        sheet_files,
+        table('vocabulary'),
+        table('gene_lengths'),
+        table('annotation'),
+        table('probe_annotation'),
+        table('cdr'),
+        settings.subMap(['endpoint', 'cohort_column', 'sample_types', 'merge', 'zero_time']),
         ch_code.map { code -> code.preprocess }
     )
 
@@ -57,6 +68,7 @@ workflow PREPARE {
 
     emit:
     cohorts  // path(cohorts)
+    diagnosis = ch_diagnosis // path(doctor.json), or nothing
     splits   // path(splits)
     jobs     // meta: id, task, scope, label_column
     encoders // meta: id (outer split that an encoder is pretrained for)

@@ -16,7 +16,7 @@ workflow PRETRAINING {
         ch_encoders,
         ch_cohorts,
         ch_splits,
-        settings.max_genes,
+        settings.subMap(['max_genes', 'missing_genes']),
         ch_code.map { code -> code.tokenize }
     )
     PRETRAIN(

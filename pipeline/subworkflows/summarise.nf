@@ -8,6 +8,7 @@ workflow SUMMARISE {
     settings       // map: checked parameters, version, revision
     ch_code        // val: map of stage to code hash
     ch_cohorts     // path(cohorts)
+    ch_diagnosis   // path(doctor.json), or nothing
     ch_splits      // path(splits)
     ch_checkpoints // [ meta, path(checkpoint) ]
     ch_embeddings  // [ path(h5ad), … ]
@@ -34,7 +35,14 @@ workflow SUMMARISE {
         revision: settings.revision,
         params: shown.findAll { name, _value -> !(name in ['version', 'revision']) }.sort()
     ])
-    REPORT(EVALUATE.out.numbers, ch_cohorts, ch_encoder_folders, run_json, ch_code.map { code -> code.report })
+    REPORT(
+        EVALUATE.out.numbers,
+        ch_cohorts,
+        ch_diagnosis,
+        ch_encoder_folders,
+        run_json,
+        ch_code.map { code -> code.report }
+    )
     TRACK(
         EVALUATE.out.numbers,
         ch_encoder_folders,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkrnabert.data.sources.gdc import GdcClient
-from bulkrnabert.data.sources.gdc_answers import PortalRequest
+from bulkrnabert.data.sources.gdc_answers import PortalRequest, ranged
 from bulkrnabert.data.sources.gdc_filters import (
     FilterError,
     compile_filter,
@@ -19,9 +21,11 @@ from bulkrnabert.data.sources.gdc_filters import (
     project,
     sort_records,
     values_at,
+    without_field,
 )
-from bulkrnabert.data.sources.gdc_plan import select_files
 from bulkrnabert.data.sources.gdc_portal import Portal
+from bulkrnabert.data.sources.gdc_rules import SelectionRules
+from bulkrnabert.data.sources.gdc_selection import select_files
 from bulkrnabert.data.sources.gdc_standin import ServerHandle, serve
 from bulkrnabert.data.synthetic import SyntheticStudy
 
@@ -138,6 +142,38 @@ def test_opposites(record: dict[str, Any], field: str, value: list[Any]) -> None
         assert not found(leaf("excludeifany", field, value), record)
 
 
+@given(records, st.sampled_from(FIELDS))
+def test_missing_finds_no_more_when_it_needs_the_group(record: dict[str, Any], field: str) -> None:
+    missing, present = leaf("is", field, "MISSING"), leaf("not", field, "MISSING")
+    strict = compile_filter(missing, lambda name: name, missing_needs_parent=True)(record)
+    assert found(missing, record) or not strict
+    assert compile_filter(present, lambda name: name, missing_needs_parent=True)(record) == found(present, record)
+
+
+@given(records, filters, st.sampled_from(FIELDS))
+def test_a_filter_without_a_field_does_not_depend_on_it(
+    record: dict[str, Any], content: dict[str, Any], field: str
+) -> None:
+    rest = without_field(content, field, lambda name: name)
+    assert f'"field": "{field}"' not in json.dumps(rest)
+    if rest is not None and "." not in field:
+        without = {key: value for key, value in record.items() if key != field}
+        assert found(rest, record) == found(rest, without)
+
+
+@given(st.binary(min_size=1, max_size=40), st.lists(st.integers(0, 40), max_size=4))
+def test_ranges_join_to_the_whole(body: bytes, cuts: list[int]) -> None:
+    edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
+    parts = []
+    for first, last in itertools.pairwise(edges):
+        request = PortalRequest("GET", "/data/x", {}, byte_range=f"bytes={first}-{last - 1}")
+        answer = ranged(body, {"ETag": '"e"'}, request)
+        assert answer.status == 206
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last - 1}/{len(body)}"
+        parts.append(answer.body)
+    assert b"".join(parts) == body
+
+
 @given(records, st.sets(st.sampled_from(FIELDS)))
 def test_projection_keeps_what_was_asked_and_nothing_else(record: dict[str, Any], wanted: set[str]) -> None:
     projected = project(record, wanted)
@@ -172,8 +208,6 @@ def served() -> Iterator[ServerHandle]:
 
 
 def page(**parameters: Any) -> dict[str, Any]:
-    import json
-
     return json.loads(PORTAL.answer(PortalRequest("POST", "/cases", parameters)).body)["data"]
 
 
@@ -205,6 +239,15 @@ def test_the_client_reads_every_record_whatever_the_page(served: ServerHandle, p
     assert [hit["case_id"] for hit in hits] == sorted(patient.case_id for patient in STUDY.patients)
 
 
+@given(st.sampled_from(["demographic.vital_status", "project.project_id", "diagnoses.ajcc_pathologic_stage", "id"]))
+def test_facets_count_every_record(field: str) -> None:
+    data = page(size=0, facets=field)
+    counts = [bucket["doc_count"] for bucket in data["aggregations"][field]["buckets"]]
+    assert sum(counts) >= data["pagination"]["total"]
+    if field != "diagnoses.ajcc_pathologic_stage":  # a case may have several diagnoses
+        assert sum(counts) == data["pagination"]["total"]
+
+
 # ---- the choice of files ----
 
 RNASEQ = [STUDY.with_integrity(record) for record in STUDY.files() if record["experimental_strategy"] == "RNA-Seq"]
@@ -212,21 +255,22 @@ RNASEQ = [STUDY.with_integrity(record) for record in STUDY.files() if record["ex
 
 @given(st.permutations(RNASEQ), st.sampled_from(["tumor", "all"]))
 @settings(max_examples=25)
-def test_the_choice_does_not_depend_on_the_order_and_loses_no_file(
-    hits: list[dict[str, Any]], sample_types: Any
-) -> None:
-    chosen, rejected = select_files(hits, "rnaseq", sample_types)
-    assert (chosen, rejected) == select_files(RNASEQ, "rnaseq", sample_types)
-    assert sorted(file.file_id for file in [*chosen, *rejected]) == sorted(hit["file_id"] for hit in hits)
-    tissues = [(file.patient_id, file.sample_type == "Solid Tissue Normal") for file in chosen]
+def test_the_choice_does_not_depend_on_the_order_and_loses_no_file(hits: list[dict[str, Any]], tissue: Any) -> None:
+    rules = SelectionRules(tissue=tissue)
+    selection = select_files(hits, "rnaseq", rules)
+    assert selection == select_files(RNASEQ, "rnaseq", rules)
+    everything = [*selection.files, *selection.rejected]
+    assert sorted(file.file_id for file in everything) == sorted(hit["file_id"] for hit in hits)
+    tissues = [(file.patient_id, file.sample_type == "Solid Tissue Normal") for file in selection.files]
     assert len(set(tissues)) == len(tissues)
-    assert not any(file.is_ffpe for file in chosen)
+    assert not any(file.is_ffpe for file in selection.files)
 
 
 @given(st.sets(st.integers(0, len(RNASEQ) - 1)))
 @settings(max_examples=25)
 def test_taking_away_rejected_files_changes_no_choice(indices: set[int]) -> None:
-    chosen, _ = select_files(RNASEQ, "rnaseq", "all")
+    rules = SelectionRules(tissue="all")
+    chosen = select_files(RNASEQ, "rnaseq", rules).files
     ids = {file.file_id for file in chosen}
     kept = [hit for index, hit in enumerate(RNASEQ) if hit["file_id"] in ids or index not in indices]
-    assert select_files(kept, "rnaseq", "all")[0] == chosen
+    assert select_files(kept, "rnaseq", rules).files == chosen

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,18 @@ import pandas as pd
 from bulkrnabert.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC, HDF5_MAGIC, ZIP_MAGIC = b"PAR1", b"\x89HDF", b"PK\x03\x04"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+BUFFER_BYTES = 1 << 20
+# Real tables unpack to 3 to 30 times their size; what is small is let through, however well it packs.
+UNPACKED_ALWAYS_BYTES = 256 << 20
+UNPACKED_TIMES = 100
+LONGEST_LINE_BYTES = 64 << 20
 ROWS_PER_PIECE = 4000
 SHOWN_CHARACTERS = 80
+MOST_CELLS = 0.5
+DECIMAL_COMMA = re.compile(r"^[+-]?\d+,\d+([eE][+-]?\d+)?$")
+SYMBOL_COLUMNS = ("gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol")
 GCT_VERSION = "#1.2"
 ANNOTATION_COLUMNS = frozenset(
     {"gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol", "description", "gene_type", "gene_biotype"}
@@ -44,6 +55,7 @@ class Grid:
         row_title: Title of the id column, as `gene_id`; empty where there is none.
         column_title: Title of the ids along the top (Parquet only).
         dropped_columns: Columns that hold no expression: text, gene annotation, labels.
+        symbols: What a column `gene_name`, `symbol` or `Description` says of each row; empty without such a column.
     """
 
     rows: tuple[str, ...]
@@ -52,6 +64,67 @@ class Grid:
     row_title: str
     column_title: str
     dropped_columns: tuple[str, ...]
+    symbols: tuple[str, ...] = ()
+
+
+class _Guard(io.RawIOBase):
+    """A file as it is read, watched: a small archive of endless text, or a line without end, is refused in time."""
+
+    def __init__(self, path: Path, source: BinaryIO, limit: int | None, refuses_nul: bool) -> None:
+        self._path = path
+        self._source = source
+        self._limit = limit
+        self._refuses_nul = refuses_nul
+        self._n_read = 0
+        self._n_in_line = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._n_read = self._n_in_line = 0
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        chunk = self._source.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._n_read += len(chunk)
+        if self._refuses_nul and b"\x00" in chunk:
+            raise DataError(
+                f"{self._path}: not a text file, it holds NUL bytes: damaged, or a binary table that needs its format"
+                " (parquet, h5ad) named"
+            )
+        if self._limit is not None and self._n_read > self._limit:
+            raise DataError(
+                f"{self._path}: unpacks to more than {self._limit / 1e9:.1f} GB from an archive of"
+                f" {self._path.stat().st_size / 1e6:.1f} MB, as no table of expression does; if you trust it, unpack it"
+                " yourself (gzip -d) and give the unpacked file"
+            )
+        last = chunk.rfind(b"\n")
+        self._n_in_line = len(chunk) - last - 1 if last >= 0 else self._n_in_line + len(chunk)
+        if self._n_in_line > LONGEST_LINE_BYTES:
+            raise DataError(
+                f"{self._path}: a line of more than {LONGEST_LINE_BYTES >> 20} MB, expected a table with one row a line"
+            )
+        return len(chunk)
+
+
+def _encoding(path: Path, start: bytes) -> str:
+    """Encoding of a text, told from its first bytes."""
+    for magic, what in ((PARQUET_MAGIC, "parquet"), (HDF5_MAGIC, "h5ad")):
+        if start.startswith(magic):
+            raise DataError(f"{path}: not a text file but a binary table; name its format, {what}")
+    if start.startswith(ZIP_MAGIC):
+        raise DataError(f"{path}: not a text file but a zip archive or an Excel workbook; save the table as TSV or CSV")
+    if start.startswith(UTF16_MARKS):
+        return "utf-16"
+    return "utf-8-sig"
 
 
 @contextmanager
@@ -66,21 +139,26 @@ def open_text(path: Path) -> Iterator[TextIO]:
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == GZIP_MAGIC
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-            if packed
-            else path.open(encoding="utf-8-sig", newline="")
-        ) as handle:
-            start = handle.read(512).lstrip()
-            if not start:
-                raise DataError(f"{path}: empty file, expected a table")
-            if "\x00" in start:
-                raise DataError(f"{path}: not a text file; a binary table needs its format (parquet, h5ad) named")
-            if start.lower().startswith(("<!doctype", "<html", "<?xml")):
-                raise DataError(f"{path}: an HTML page, not a table: a download that went wrong?")
-            handle.seek(0)
-            yield handle
-    except (OSError, EOFError, zlib.error) as error:
+            raw.seek(0)
+            source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if packed else raw
+            limit = max(UNPACKED_ALWAYS_BYTES, UNPACKED_TIMES * path.stat().st_size) if packed else None
+            encoding = _encoding(path, source.read(8))
+            source.seek(0)
+            guard = _Guard(path, source, limit, refuses_nul=encoding != "utf-16")
+            with (
+                io.BufferedReader(guard, BUFFER_BYTES) as watched,
+                io.TextIOWrapper(watched, encoding=encoding, newline="") as handle,
+            ):
+                start = handle.read(512).lstrip()
+                if not start:
+                    raise DataError(f"{path}: empty file, expected a table")
+                if start.lower().startswith(("<!doctype", "<html", "<?xml")):
+                    raise DataError(f"{path}: an HTML page, not a table: a download that went wrong?")
+                handle.seek(0)
+                yield handle
+    except EOFError as error:
+        raise DataError(f"{path}: the archive ends too early: a truncated download; get the file again") from error
+    except (OSError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise DataError(
@@ -99,30 +177,41 @@ class TextRow:
 def read_cells(path: Path) -> list[TextRow]:
     """Read a small table of text: commas or tabs, as its first line tells; the header is the first row.
 
-    Rows without any text are left out. Columns at the end that have neither a title nor a cell are cut: spreadsheets
-    leave such behind.
+    Rows without any text are left out, and comments above the header. Columns at the end that have neither a title nor
+    a cell are cut: spreadsheets leave such behind.
 
     Raises:
         DataError: no text table.
     """
     with open_text(path) as handle:
-        line = handle.readline()
-        while not line.strip(" \t\r\n,"):
-            line = handle.readline()
-            if not line:
-                raise DataError(f"{path}: no text in any cell, expected a table")
+        line, n_lines = read_header_line(path, handle)
         separator = "\t" if "\t" in line else ","
         handle.seek(0)
         try:
             rows = [
                 TextRow(number, [cell.strip() for cell in cells])
                 for number, cells in enumerate(csv.reader(handle, delimiter=separator, skipinitialspace=True), start=1)
-                if any(cell.strip() for cell in cells)
+                if number >= n_lines and any(cell.strip() for cell in cells)
             ]
         except csv.Error as error:
             raise DataError(f"{path}: no table of text: {error}") from error
     n_used = max(position + 1 for row in rows for position, cell in enumerate(row.cells) if cell)
     return [TextRow(row.number, row.cells[:n_used]) for row in rows]
+
+
+def read_header_line(path: Path, handle: TextIO) -> tuple[str, int]:
+    """The first line with text that is no comment, and its number in the file.
+
+    `#id<TAB>gene`, as Xena writes it, is a header; `# text`, `##text` and `#!text` are comments.
+
+    Raises:
+        DataError: there is no such line.
+    """
+    for number, line in enumerate(iter(handle.readline, ""), start=1):
+        is_comment = line.startswith(("# ", "##", "#!")) or (line.startswith("#") and not re.search(r"[\t,]", line))
+        if not is_comment and line.strip(" \t\r\n,"):
+            return line, number
+    raise DataError(f"{path}: no text in any cell, expected a table")
 
 
 def shorten(text: str) -> str:
@@ -166,7 +255,7 @@ def read_gct(path: Path) -> Grid:
             )
         if [name.lower() for name in header[:2]] != ["name", "description"]:
             raise DataError(f"{path}: line 3 of a GCT file starts with Name and Description, found {header[:2]}")
-        grid = _read_rows(path, handle, "\t", header, 3)
+        grid = _read_rows(path, handle, "\t", header, 3, symbol_columns=("description",))
     found, stated = (len(grid.rows), len(grid.columns)), (int(sizes[0]), int(sizes[1]))
     if found != stated:
         raise DataError(
@@ -176,7 +265,14 @@ def read_gct(path: Path) -> Grid:
     return grid
 
 
-def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str], n_lines_above: int) -> Grid:
+def _read_rows(
+    path: Path,
+    handle: TextIO,
+    separator: str,
+    header: list[str],
+    n_lines_above: int,
+    symbol_columns: tuple[str, ...] = SYMBOL_COLUMNS,
+) -> Grid:
     if len(header) < 2:
         raise DataError(
             f"{path}: only one column when split at {'tabs' if separator == chr(9) else 'commas'}; found the header"
@@ -187,6 +283,7 @@ def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str], n_
             handle, sep=separator, header=None, dtype={0: str}, chunksize=ROWS_PER_PIECE, low_memory=False
         )
         rows: list[str] = []
+        symbols: list[str] = []
         blocks: list[npt.NDArray[np.float32]] = []
         plan: _Columns | None = None
         for piece in pieces:
@@ -195,6 +292,7 @@ def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str], n_
                 raise DataError(f"{path}: {piece.shape[1]} columns in the rows, {1 + len(plan.names)} in the header")
             ids = piece[0].fillna("").str.strip().tolist()
             rows.extend(ids)
+            symbols.extend(_symbols(piece.iloc[:, 1:], plan.names, symbol_columns))
             blocks.append(_numbers(path, piece, plan, ids))
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path}: a header without rows, expected a table of expression") from error
@@ -209,8 +307,23 @@ def _read_rows(path: Path, handle: TextIO, separator: str, header: list[str], n_
         np.concatenate(blocks),
         plan.title,
         "",
-        tuple(name for position, name in enumerate(plan.names) if position not in set(plan.kept)),
+        _others(plan.names, plan.kept),
+        tuple(symbols),
     )
+
+
+def _others(names: tuple[str, ...], kept: tuple[int, ...]) -> tuple[str, ...]:
+    taken = set(kept)
+    return tuple(name for position, name in enumerate(names) if position not in taken)
+
+
+def _symbols(columns: pd.DataFrame, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[str]:
+    """Text of the first column of gene symbols, or nothing where there is none."""
+    lower = [name.lower() for name in names]
+    position = next((lower.index(name) for name in wanted if name in lower), None)
+    if position is None:
+        return []
+    return ["" if pd.isna(symbol) else str(symbol).strip() for symbol in columns.iloc[:, position]]
 
 
 @dataclass(frozen=True)
@@ -226,6 +339,7 @@ class _Columns:
         names = tuple(name.strip() for name in (header[1:] if named else header))
         if not named and len(header) != piece.shape[1] - 1:
             raise DataError(f"{path}: {len(header)} titles in the header but {piece.shape[1]} columns in the rows")
+        _refuse_decimal_commas(path, names, piece)
         kept = tuple(
             position for position, name in enumerate(names) if not _is_beside(name, piece.iloc[:, position + 1])
         )
@@ -237,14 +351,32 @@ class _Columns:
         return cls(header[0].strip() if named else "", names, kept)
 
 
+def _refuse_decimal_commas(path: Path, names: tuple[str, ...], piece: pd.DataFrame) -> None:
+    for position, name in enumerate(names):
+        column = piece.iloc[:, position + 1]
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        is_comma = column.astype(str).str.match(DECIMAL_COMMA)
+        if is_comma.mean() > MOST_CELLS:
+            cell = str(column[is_comma].iloc[0])
+            raise DataError(
+                f"{path}: numbers with commas, as {shorten(cell)!r} in column {shorten(name)!r}; write a decimal point"
+                " and no thousands separators, as 1234.5"
+            )
+
+
+def _is_annotation(name: str) -> bool:
+    return name.lower() in ANNOTATION_COLUMNS or name.lower() in LABEL_COLUMNS
+
+
 def _is_beside(name: str, column: pd.Series) -> bool:
     """Whether a column holds no expression: annotation, a label, or mostly text."""
-    if name.lower() in ANNOTATION_COLUMNS or name.lower() in LABEL_COLUMNS:
+    if _is_annotation(name):
         return True
     if pd.api.types.is_numeric_dtype(column):
         return False
     present = column.dropna()
-    return bool(pd.to_numeric(present, errors="coerce").isna().mean() > 0.5)
+    return bool(pd.to_numeric(present, errors="coerce").isna().mean() > MOST_CELLS)
 
 
 def _numbers(path: Path, piece: pd.DataFrame, plan: _Columns, ids: list[str]) -> npt.NDArray[np.float32]:
@@ -255,9 +387,11 @@ def _numbers(path: Path, piece: pd.DataFrame, plan: _Columns, ids: list[str]) ->
             numbers = pd.to_numeric(column, errors="coerce")
             wrong = np.flatnonzero((numbers.isna() & column.notna()).to_numpy())
             if wrong.size:
+                cell = str(column.iloc[wrong[0]])
+                hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.match(cell) else ""
                 raise DataError(
-                    f"{path}: {column.iloc[wrong[0]]!r} is no number, in row {ids[wrong[0]]!r}, column"
-                    f" {plan.names[position]!r}"
+                    f"{path}: {shorten(cell)!r} is no number, in row {shorten(ids[wrong[0]])!r}, column"
+                    f" {shorten(plan.names[position])!r}{hint}"
                 )
             column = numbers
         block[:, target] = column.to_numpy(dtype=np.float32, na_value=np.nan)
@@ -278,13 +412,21 @@ def read_parquet(path: Path) -> Grid:
         raise DataError(f"{path}: an empty table ({frame.shape[0]} rows x {frame.shape[1]} columns)")
     column_title = str(frame.columns.name or "")
     if isinstance(frame.index, pd.RangeIndex):
-        text = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        text = [at for at, dtype in enumerate(frame.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
         if not text:
             raise DataError(f"{path}: no ids: neither a pandas index nor a column of text beside the numbers")
-        frame = frame.set_index(text[0])
+        ids_column = frame.iloc[:, text[0]]
+        others = [at for at in range(frame.shape[1]) if at != text[0]]
+        frame = frame.iloc[:, others].set_axis(pd.Index(ids_column, name=ids_column.name), axis=0)
     ids = ["" if pd.isna(name) else str(name).strip() for name in frame.index]
     names = tuple(str(name).strip() for name in frame.columns)
-    kept = tuple(position for position, name in enumerate(names) if not _is_beside(name, frame.iloc[:, position]))
+    is_number = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
+    kept = tuple(
+        position
+        for position, name in enumerate(names)
+        if (is_number[position] and not _is_annotation(name))
+        or (not is_number[position] and not _is_beside(name, frame.iloc[:, position]))
+    )
     if not kept:
         raise DataError(f"{path}: no column of numbers beside the ids; found {', '.join(names[:5])}")
     numeric = frame.iloc[:, list(kept)]
@@ -299,5 +441,6 @@ def read_parquet(path: Path) -> Grid:
         values,
         str(frame.index.name or ""),
         column_title,
-        tuple(name for position, name in enumerate(names) if position not in set(kept)),
+        _others(names, kept),
+        tuple(_symbols(frame, names, SYMBOL_COLUMNS)),
     )

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bulkrnabert.data.genes import ENSEMBL_ID, GeneKind, GeneVocabulary, normalise_gene_ids
-from bulkrnabert.data.sources.delimited import Grid, read_delimited, read_gct, read_parquet
+from bulkrnabert import keys
+from bulkrnabert.data.genes import ENSEMBL_ID, GeneKind, GeneVocabulary, NormalisedGenes, normalise_gene_ids
+from bulkrnabert.data.sources.delimited import SYMBOL_COLUMNS, Grid, read_delimited, read_gct, read_parquet, shorten
 from bulkrnabert.data.sources.orientation import Orientation, genes_are_rows
 from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
 from bulkrnabert.errors import DataError
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 logger = logging.getLogger(__name__)
 
+Missing = Literal["refuse", "keep"]
 Format = Literal["tsv", "csv", "parquet", "h5ad", "gct", "star_counts"]
+ENSEMBL_COLUMNS = ("gene_id", "gene_ids", "ensembl_id", "ensembl", "ensembl_gene_id")
+PIECE_BYTES = 64 << 20
 BY_EXTENSION: dict[str, Format] = {
     ".tsv": "tsv",
     ".txt": "tsv",
@@ -47,9 +54,10 @@ class ExpressionTable:
     Attributes:
         sample_ids: One id a row; may hold an id twice.
         genes: Cleaned genes (see `normalise_gene_ids`), one a column.
-        values: Shape (samples, genes), float32, no missing value; may hold infinities.
+        values: Shape (samples, genes), float32; may hold infinities, and NaN where missing values were to be kept.
         obs: Columns that an `.h5ad` file has beside its samples, as text, one row a sample; else None.
         dropped: Genes and columns left out, as (rule, name in the file).
+        raw_gene_ids: Every gene id as it stands in the file, those left out as well; empty where nobody kept them.
     """
 
     sample_ids: tuple[str, ...]
@@ -57,6 +65,7 @@ class ExpressionTable:
     values: npt.NDArray[np.float32]
     obs: pd.DataFrame | None
     dropped: tuple[tuple[str, str], ...]
+    raw_gene_ids: tuple[str, ...] = ()
 
     @property
     def gene_ids(self) -> tuple[str, ...]:
@@ -100,7 +109,9 @@ def parse_format(text: str, path: Path) -> FormatChoice:
     raise DataError(f"unknown format {text!r}; one of {', '.join(get_args(Format))}, or none to go by the extension")
 
 
-def read_expression(path: Path, fmt: str = "", known_sample_ids: Collection[str] = ()) -> ExpressionTable:
+def read_expression(
+    path: Path, fmt: str = "", known_sample_ids: Collection[str] = (), missing: Missing = "refuse"
+) -> ExpressionTable:
     """Read one table.
 
     Args:
@@ -108,6 +119,7 @@ def read_expression(path: Path, fmt: str = "", known_sample_ids: Collection[str]
         fmt: `tsv`, `csv`, `parquet`, `h5ad`, `gct`, `star_counts`; empty to go by the extension. `tsv`, `csv` and
             `parquet` may say `:genes-in-rows` or `:genes-in-columns`; else the ids decide.
         known_sample_ids: Sample and patient ids of the clinical table, which help to tell samples from genes.
+        missing: A cell without a number is refused, or kept as NaN.
     Raises:
         DataError: not such a file, a cell that is missing or no number (named by row and column), or an orientation
             that the ids do not tell.
@@ -119,9 +131,9 @@ def read_expression(path: Path, fmt: str = "", known_sample_ids: Collection[str]
     if choice.name == "star_counts":
         return _read_star(path, known_sample_ids)
     if choice.name == "h5ad":
-        return _read_h5ad(path)
+        return _read_h5ad(path, missing)
     if choice.name == "gct":
-        return _from_grid(path, read_gct(path), genes_in_rows=True)
+        return _from_grid(path, read_gct(path), True, missing)
     if choice.name == "parquet":
         grid = read_parquet(path)
     else:
@@ -130,12 +142,13 @@ def read_expression(path: Path, fmt: str = "", known_sample_ids: Collection[str]
         in_rows = choice.orientation == "genes-in-rows"
     else:
         in_rows = genes_are_rows(grid, known_sample_ids, str(path), choice.name)
-    return _from_grid(path, grid, in_rows)
+    return _from_grid(path, grid, in_rows, missing)
 
 
-def _from_grid(path: Path, grid: Grid, genes_in_rows: bool) -> ExpressionTable:
+def _from_grid(path: Path, grid: Grid, genes_in_rows: bool, missing: Missing) -> ExpressionTable:
     raw_genes, sample_ids = (grid.rows, grid.columns) if genes_in_rows else (grid.columns, grid.rows)
-    _refuse_missing(path, grid)
+    if missing == "refuse":
+        _refuse_missing(path, grid)
     if not sample_ids:
         raise DataError(f"{path}: no sample in this table")
     if any(not sample_id for sample_id in sample_ids):
@@ -148,12 +161,20 @@ def _from_grid(path: Path, grid: Grid, genes_in_rows: bool) -> ExpressionTable:
         )
     normalised = normalise_gene_ids(raw_genes, str(path))
     values = grid.values[normalised.keep_idx].T if genes_in_rows else grid.values[:, normalised.keep_idx]
+    genes = _vocabulary(normalised, grid.symbols if genes_in_rows else ())
     dropped = (*normalised.dropped, *(("not_expression", name) for name in grid.dropped_columns))
     if grid.dropped_columns:
         logger.info("%s: left out %d columns beside the ids: %s", path, len(grid.dropped_columns), grid.dropped_columns)
-    return ExpressionTable(
-        sample_ids, GeneVocabulary.from_ids(normalised.ids), np.ascontiguousarray(values), None, dropped
-    )
+    return ExpressionTable(sample_ids, genes, np.ascontiguousarray(values), None, dropped, raw_genes)
+
+
+def _vocabulary(normalised: NormalisedGenes, symbols: Sequence[str]) -> GeneVocabulary:
+    """Genes of a table, with the symbols that it has beside its Ensembl ids."""
+    genes = GeneVocabulary.from_ids(normalised.ids)
+    if normalised.kind == "symbol" or not symbols:
+        return genes
+    named = tuple(symbols[position] for position in normalised.keep_idx)
+    return GeneVocabulary(genes.gene_ids, named, genes.gene_types)
 
 
 def _refuse_missing(path: Path, grid: Grid) -> None:
@@ -161,8 +182,8 @@ def _refuse_missing(path: Path, grid: Grid) -> None:
     if missing.any():
         row, column = (int(index) for index in np.argwhere(missing)[0])
         raise DataError(
-            f"{path}: {int(missing.sum())} missing values, the first in row {grid.rows[row]!r}, column"
-            f" {grid.columns[column]!r}; leave out those genes or samples, or fill them yourself"
+            f"{path}: {int(missing.sum())} missing values, the first in row {shorten(grid.rows[row])!r}, column"
+            f" {shorten(grid.columns[column])!r}; leave out those genes or samples, or fill them yourself"
         )
 
 
@@ -171,7 +192,12 @@ def _read_star(path: Path, known_sample_ids: Collection[str]) -> ExpressionTable
     first = read_star_genes(files[0])
     values = np.concatenate(list(StarReader(first, first.genes).batches(files)))
     return ExpressionTable(
-        star_sample_ids(files, known_sample_ids), first.genes, values, None, tuple(first.normalised.dropped)
+        star_sample_ids(files, known_sample_ids),
+        first.genes,
+        values,
+        None,
+        first.normalised.dropped,
+        tuple(first.id_column.to_pylist()),
     )
 
 
@@ -185,24 +211,68 @@ def star_sample_ids(files: Sequence[Path], known_sample_ids: Collection[str]) ->
     return by_name
 
 
-def _read_h5ad(path: Path) -> ExpressionTable:
+def _read_h5ad(path: Path, missing: Missing) -> ExpressionTable:
     import anndata
+    import h5py  # type: ignore[import-untyped]
 
     try:
-        adata = anndata.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
+        with h5py.File(path, "r") as handle:
+            if "X" not in handle:
+                layers = ", ".join(repr(name) for name in handle.get("layers", {}))
+                found = f"; found the layers {layers}, put one into X" if layers else ""
+                raise DataError(f"{path}: no expression in `X`, where .h5ad files have it{found}")
+        adata = anndata.read_h5ad(path, backed="r")
+        try:
+            return _from_adata(path, adata, missing)
+        finally:
+            adata.file.close()
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as .h5ad: {error}") from error
-    if adata.X is None or 0 in adata.shape:
+
+
+def _from_adata(path: Path, adata: AnnData, missing: Missing) -> ExpressionTable:
+    if 0 in adata.shape:
         raise DataError(f"{path}: no expression in `X` ({adata.n_obs} samples x {adata.n_vars} genes)")
-    matrix = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
+    gene_ids, symbols = _genes_of_var(path, adata.var)
     grid = Grid(
         rows=tuple(str(name) for name in adata.obs_names),
-        columns=tuple(str(name) for name in adata.var_names),
-        values=matrix.astype(np.float32),
-        row_title="sample_id",
-        column_title="gene_id",
+        columns=gene_ids,
+        values=_dense_rows(adata),
+        row_title=keys.SAMPLE_ID,
+        column_title=keys.GENE_ID,
         dropped_columns=(),
     )
-    table = _from_grid(path, grid, genes_in_rows=False)
+    table = _from_grid(path, grid, False, missing)
+    kept = normalise_gene_ids(gene_ids, str(path))
     obs = adata.obs.reset_index(drop=True).astype(object).where(adata.obs.notna().to_numpy(), "").astype(str)
-    return ExpressionTable(table.sample_ids, table.genes, table.values, obs, table.dropped)
+    return replace(table, genes=_vocabulary(kept, symbols), obs=obs)
+
+
+def _genes_of_var(path: Path, var: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Gene ids, and symbols beside them where there are some.
+
+    Tables that come from scanpy often have symbols for names and Ensembl ids in a column.
+    """
+    names = tuple(str(name) for name in var.index)
+    lower = {str(title).lower(): title for title in var.columns}
+    beside = next((lower[title] for title in ENSEMBL_COLUMNS if title in lower), None)
+    if beside is not None and not any(ENSEMBL_ID.match(name) for name in names):
+        ids = tuple(str(gene_id) for gene_id in var[beside])
+        if all(ENSEMBL_ID.match(gene_id) for gene_id in ids):
+            logger.info("%s: Ensembl ids from the column %r of var; its names are the symbols", path, beside)
+            return ids, names
+    named = next((lower[title] for title in SYMBOL_COLUMNS if title in lower), None)
+    symbols = () if named is None else tuple("" if pd.isna(name) else str(name) for name in var[named])
+    return names, symbols
+
+
+def _dense_rows(adata: AnnData) -> npt.NDArray[np.float32]:
+    """`X`, some rows at a time, so that no second copy of a large matrix is ever held."""
+    values = np.empty(adata.shape, dtype=np.float32)
+    # A matrix stored gene by gene would be searched as a whole for each piece of rows.
+    matrix = adata.X.to_memory() if getattr(adata.X, "format", "") == "csc" else adata.X
+    n_rows = max(1, PIECE_BYTES // (8 * adata.n_vars))
+    for start in range(0, adata.n_obs, n_rows):
+        piece = matrix[start : start + n_rows]
+        values[start : start + n_rows] = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
+    return values

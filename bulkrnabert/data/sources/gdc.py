@@ -4,53 +4,62 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import InvalidHeader
-from urllib3.response import BaseHTTPResponse
-from urllib3.util import Retry
+from pydantic import SecretStr
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
+from bulkrnabert.data.sources.gdc_pages import read_history, read_search_page
 from bulkrnabert.data.sources.gdc_plan import (
     Json,
     Plan,
     PlannedFile,
     RejectedFile,
+    file_path,
     read_plan,
 )
+from bulkrnabert.data.sources.gdc_token import TOKEN_HEADER
+from bulkrnabert.data.sources.transfer import RemoteFile, TransferPolicy, is_loopback, open_session
+from bulkrnabert.data.sources.transfer_http import TRANSIENT_STATUS, describe_failure, root_cause, shorten, where
 from bulkrnabert.errors import ConfigError, PortalAnswerError, PortalError
 from bulkrnabert.keys import PUBLIC_GDC_API
+from bulkrnabert.logs import hide_credentials
 
-__all__ = ["GdcClient", "Plan", "PlannedFile", "PortalStatus", "RejectedFile", "read_plan"]
+__all__ = ["FileFate", "GdcClient", "Plan", "PlannedFile", "PortalStatus", "RejectedFile", "read_plan"]
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 500
-CONNECT_TIMEOUT_S = 15.0
-TRANSIENT_STATUS = (405, 408, 425, 429, 500, 502, 503, 504)
-_SHOWN = 200
+MAX_PAGE_SIZE = 2000
+MIN_PAGE_SIZE = 10
+OPEN = "open"
+_OVERLOAD_STATUS = (500, 502, 503, 504)
 
 
-class _CappedRetry(Retry):
-    """Retries that obey `Retry-After` only up to a limit: an absurd value must not stop a run for hours."""
+class _TransientError(Exception):
+    """A request failed in a way that may pass.
 
-    max_retry_after_s = 60.0
+    Args:
+        reason: What happened.
+        is_overload: Whether a smaller question may fare better.
+        response: An answer that may say how long to wait.
+        advice: What the user can do.
+    """
 
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        try:
-            asked = super().get_retry_after(response)
-        except InvalidHeader as error:
-            logger.warning("ignored a Retry-After header: %s", error)
-            return None
-        return None if asked is None else min(float(asked), self.max_retry_after_s)
+    def __init__(
+        self, reason: str, *, is_overload: bool, response: requests.Response | None = None, advice: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.advice = advice
+        self.is_overload = is_overload
+        self.response = response
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,27 @@ class PortalStatus:
     tag: str
 
 
+@dataclass(frozen=True)
+class FileFate:
+    """What `/history` says about a file.
+
+    Attributes:
+        change: `released`, `superseded` or `redacted`.
+        data_release: Release of the newest version, as `32.0`.
+        latest_id: Id of the newest version; the file's own when it is the newest.
+    """
+
+    file_id: str
+    change: str
+    data_release: str
+    latest_id: str
+
+    def __str__(self) -> str:
+        if self.latest_id != self.file_id:
+            return f"{self.change} in data release {self.data_release}, replaced by {self.latest_id}"
+        return f"{self.change} in data release {self.data_release}"
+
+
 class GdcClient:
     """HTTP client of one GDC-shaped portal. Use as a context manager.
 
@@ -76,8 +106,9 @@ class GdcClient:
         backoff_s: First wait between tries; doubled each time.
         idle_timeout_s: Longest wait for the next bytes of an answer.
         max_retry_after_s: Longest wait that the portal may ask for.
+        token: For controlled files; goes to the portal's own host, and with those files only.
     Raises:
-        ConfigError: the address is no http(s) URL.
+        ConfigError: the address is no http(s) URL, or a token would travel unencrypted.
     """
 
     def __init__(
@@ -89,28 +120,22 @@ class GdcClient:
         backoff_s: float = 0.5,
         idle_timeout_s: float = 60.0,
         max_retry_after_s: float = 60.0,
+        token: SecretStr | None = None,
     ) -> None:
         if not re.match(r"^https?://[^/\s]+", api):
             raise ConfigError(f"--api {api!r} is no address: expected http(s)://host, for example {PUBLIC_GDC_API}")
+        if token is not None and not (api.startswith("https://") or is_loopback(api)):
+            raise ConfigError(f"--api {hide_credentials(api)}: a token is sent over https only; give an https address")
         self.api = api.rstrip("/")
-        self.n_retries = n_retries
-        self.backoff_s = backoff_s
-        self._timeout_s = (CONNECT_TIMEOUT_S, idle_timeout_s)
-        # `max_retry_after_s` is a class attribute there, because urllib3 copies a Retry through its own constructor.
-        retry_class = type("_PortalRetry", (_CappedRetry,), {"max_retry_after_s": max_retry_after_s})
-        retry = retry_class(
-            total=n_retries,
-            status_forcelist=TRANSIENT_STATUS,
-            allowed_methods=None,
-            backoff_factor=backoff_s,
-            raise_on_status=False,
+        self.policy = TransferPolicy(
+            n_workers=n_connections,
+            n_retries=n_retries,
+            backoff_s=backoff_s,
+            idle_timeout_s=idle_timeout_s,
+            max_retry_after_s=max_retry_after_s,
         )
-        adapter = HTTPAdapter(max_retries=retry, pool_connections=n_connections, pool_maxsize=n_connections)
-        self._session = requests.Session()
-        # A proxy named in the environment cannot reach this machine's loopback address.
-        self._session.trust_env = urlsplit(self.api).hostname not in ("127.0.0.1", "localhost", "::1")
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self.session = open_session(n_connections, use_environment=not is_loopback(api))
+        self._token = token
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +143,7 @@ class GdcClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
+        self.session.close()
 
     # ---- questions ----
 
@@ -131,7 +156,7 @@ class GdcClient:
         body = self._ask("GET", "/status", None)
         if not isinstance(body.get("data_release"), str) or body.get("status") != "OK":
             raise PortalAnswerError(
-                f"{self.api}/status: expected a GDC status with `data_release`, found {_shorten(body)}"
+                f"{self._where('/status')}: expected a GDC status with `data_release`, found {_shorten(body)}"
             )
         return PortalStatus(data_release=body["data_release"], tag=str(body.get("tag", "")))
 
@@ -147,140 +172,145 @@ class GdcClient:
     ) -> list[Json]:
         """Every record that a search finds, page by page in a fixed order.
 
+        A page that the portal cannot give in time is asked for again in half the size.
+
         Args:
             endpoint: `projects`, `cases` or `files`.
             sort: Field that identifies a record; ascending. Without it pages overlap.
             filters: GDC filter; None for all records.
             fields: Fields wanted; none for the portal's default.
             expand: Groups of fields wanted.
-            page_size: Records a request.
+            page_size: Records a request, at most 2,000.
         Raises:
             PortalError: no usable answer, warnings, the total changed between pages, or records repeated or missing.
         """
-        where = f"{self.api}/{endpoint}"
+        if not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise ValueError(f"page_size {page_size} is not in 1 to {MAX_PAGE_SIZE}")
+        question: Json = {"format": "JSON", "sort": f"{sort}:asc"}
+        if filters is not None:
+            question["filters"] = filters
+        if fields:
+            question["fields"] = ",".join(fields)
+        if expand:
+            question["expand"] = ",".join(expand)
+        place = self._where(f"/{endpoint}")
         hits: list[Json] = []
         total: int | None = None
         while total is None or len(hits) < total:
-            question: Json = {"format": "JSON", "size": page_size, "from": len(hits), "sort": f"{sort}:asc"}
-            if filters is not None:
-                question["filters"] = filters
-            if fields:
-                question["fields"] = ",".join(fields)
-            if expand:
-                question["expand"] = ",".join(expand)
-            page, page_total = self._read_page(where, self._ask("POST", f"/{endpoint}", question))
-            if total is not None and page_total != total:
+            question |= {"size": page_size, "from": len(hits)}
+            body = self._ask("POST", f"/{endpoint}", question)
+            page = read_search_page(place, body, size=question["size"], start=question["from"])
+            if total is not None and page.total != total:
                 raise PortalError(
-                    f"{where}: the number of records changed from {total} to {page_total} while reading; run it again"
+                    f"{place}: the number of records changed from {total} to {page.total} while reading; run it again"
                 )
-            total = page_total
-            hits.extend(page)
-            if not page:
+            total, page_size = page.total, page.size
+            hits.extend(page.hits)
+            if not page.hits:
                 break
         ids = [str(hit.get(sort)) for hit in hits]
         if len(set(ids)) != len(ids) or len(ids) != total:
             raise PortalError(
-                f"{where}: {len(ids)} records with {len(set(ids))} different {sort}, but the portal counts {total}; "
+                f"{place}: {len(ids)} records with {len(set(ids))} different {sort}, but the portal counts {total}; "
                 "its pages do not fit together, run it again"
             )
         return hits
 
-    def open_file(self, file_id: str) -> requests.Response:
-        """Start the download of one file; the caller reads the body and closes the response.
+    def remote_file(self, raw_folder: Path, file: PlannedFile) -> RemoteFile:
+        """A file of a plan as a transfer takes it.
 
         Raises:
-            requests.RequestException: no connection, or too many transient failures.
+            ConfigError: it is controlled and there is no token.
         """
-        return self._session.get(
-            f"{self.api}/data/{file_id}",
-            stream=True,
-            timeout=self._timeout_s,
-            allow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
+        headers = {}
+        if file.access != OPEN:
+            if self._token is None:
+                raise ConfigError(f"{file.file_id} ({file.sample_id}) is {file.access}; give --token-file")
+            headers[TOKEN_HEADER] = self._token.get_secret_value()
+        return RemoteFile(
+            file_id=file.file_id,
+            url=f"{self.api}/data/{file.file_id}",
+            target=file_path(raw_folder, file),
+            size=file.size,
+            md5=file.md5,
+            headers=headers,
+            label=file.sample_id,
         )
 
-    def explain_missing(self, file_id: str) -> str:
-        """What `/history` says about a file that the portal refuses to serve; one phrase, or empty."""
+    @property
+    def has_token(self) -> bool:
+        """Whether controlled files can be asked for."""
+        return self._token is not None
+
+    def fate(self, file_id: str) -> FileFate | None:
+        """What has become of a file that the portal does not serve (any more); None when it does not say."""
         try:
-            response = self._session.get(
-                f"{self.api}/history/{file_id}", timeout=self._timeout_s, allow_redirects=False
+            response = self.session.get(
+                f"{self.api}/history/{file_id}", timeout=self.policy.timeout_s, allow_redirects=False
             )
-            versions = [version for version in response.json() if isinstance(version, dict)]
-        except (requests.RequestException, ValueError, TypeError):
-            return ""
-        own = next((version for version in versions if version.get("uuid") == file_id), None)
+            versions = read_history(self._where("/history"), response.json())
+        except (requests.RequestException, ValueError, PortalAnswerError):
+            return None
+        own = next((version for version in versions if version.file_id == file_id), None)
         if own is None:
-            return ""
-        latest = versions[-1].get("uuid")
-        replaced = f", replaced by {latest}" if latest != file_id else ""
-        return f"{own.get('file_change')} in data release {own.get('data_release')}{replaced}"
+            return None
+        latest = versions[-1]
+        return FileFate(file_id, own.change, latest.data_release, latest.file_id)
 
     # ---- answers ----
 
+    def _where(self, path: str) -> str:
+        return where(f"{self.api}{path}")
+
     def _ask(self, method: str, path: str, question: Json | None) -> Json:
-        where = f"{self.api}{path}"
-        response = self._ask_whole(method, where, question)
-        if 300 <= response.status_code < 500 and response.status_code not in TRANSIENT_STATUS:
-            raise PortalAnswerError(
-                f"{where}: answered {response.status_code} {_shorten(response.text)}; is this the address of a GDC"
-                " portal?"
+        """The JSON object that answers a question; `size` of a question shrinks when the portal is overloaded."""
+        for attempt in range(self.policy.n_retries + 1):
+            try:
+                return self._ask_once(method, path, question)
+            except _TransientError as problem:
+                if attempt == self.policy.n_retries:
+                    raise PortalError(
+                        f"{self._where(path)}: {problem}, after {attempt + 1} tries{problem.advice}"
+                    ) from problem
+                if problem.is_overload and attempt > 0 and question is not None and question["size"] > MIN_PAGE_SIZE:
+                    question["size"] = max(question["size"] // 2, MIN_PAGE_SIZE)
+                    logger.warning("%s: asking for %d records a page", self._where(path), question["size"])
+                logger.warning(
+                    "%s: %s; try %d of %d", self._where(path), problem, attempt + 2, self.policy.n_retries + 1
+                )
+                time.sleep(self.policy.wait_s(attempt, problem.response))
+        raise AssertionError("unreachable")
+
+    def _ask_once(self, method: str, path: str, question: Json | None) -> Json:
+        try:
+            response = self.session.request(
+                method, f"{self.api}{path}", json=question, timeout=self.policy.timeout_s, allow_redirects=False
             )
-        if response.status_code != 200:
-            raise PortalError(f"{where}: answered {response.status_code} {_shorten(response.text)}")
+        except requests.RequestException as error:
+            raise _TransientError(
+                f"no answer ({describe_failure(error)})",
+                advice="; check the portal's address (--api, or --gdc_api of the pipeline) and the network",
+                is_overload=isinstance(root_cause(error), ReadTimeoutError | ProtocolError),
+            ) from error
+        place, code = self._where(path), response.status_code
+        if code in TRANSIENT_STATUS or code >= 500:
+            raise _TransientError(
+                f"answered {code} {shorten(response.text)}", is_overload=code in _OVERLOAD_STATUS, response=response
+            )
+        if code != 200:
+            location = response.headers.get("Location")
+            told = f"a redirect to {where(location)}" if location else shorten(response.text)
+            raise PortalAnswerError(f"{place}: answered {code} {told}; is this the address of a GDC portal?")
         try:
             body = response.json()
         except ValueError as error:
             raise PortalAnswerError(
-                f"{where}: expected JSON, found {_shorten(response.text)}; is this the address of a GDC portal?"
+                f"{place}: expected JSON, found {shorten(response.text)}; is this the address of a GDC portal?"
             ) from error
         if not isinstance(body, dict):
-            raise PortalAnswerError(f"{where}: expected a JSON object, found {_shorten(body)}")
+            raise PortalAnswerError(f"{place}: expected a JSON object, found {_shorten(body)}")
         return body
-
-    def _ask_whole(self, method: str, where: str, question: Json | None) -> requests.Response:
-        """A response whose body has arrived: the session retries until an answer begins, this when it breaks off."""
-        for attempt in range(self.n_retries + 1):
-            response = None
-            try:
-                response = self._session.request(
-                    method, where, json=question, timeout=self._timeout_s, allow_redirects=False, stream=True
-                )
-                response.content  # noqa: B018  (reads the body)
-                return response
-            except requests.RequestException as error:
-                if response is None or attempt == self.n_retries:
-                    raise PortalError(
-                        f"{where}: no answer after {self.n_retries + 1} tries "
-                        f"({type(error).__name__}: {_shorten(error)}); check the portal's address (--api, or "
-                        "--gdc_api of the pipeline) and the network"
-                    ) from error
-                logger.warning("%s: the answer broke off; try %d of %d", where, attempt + 2, self.n_retries + 1)
-                self.wait_before_retry(attempt)
-        raise AssertionError("unreachable")
-
-    def wait_before_retry(self, attempt: int) -> None:
-        """Wait after the failed try number `attempt` (from 0): doubled each time, with jitter, at most a minute."""
-        time.sleep(min(self.backoff_s * 2**attempt, 60.0) * random.uniform(0.5, 1.0))
-
-    @staticmethod
-    def _read_page(where: str, body: Json) -> tuple[list[Json], int]:
-        if body.get("warnings"):
-            raise PortalAnswerError(
-                f"{where}: the portal warns {_shorten(body['warnings'])}; "
-                "its fields have changed, and this program must follow"
-            )
-        data = body.get("data")
-        hits = data.get("hits") if isinstance(data, dict) else None
-        pagination = data.get("pagination") if isinstance(data, dict) else None
-        total = pagination.get("total") if isinstance(pagination, dict) else None
-        if not isinstance(hits, list) or not all(isinstance(hit, dict) for hit in hits) or not isinstance(total, int):
-            raise PortalAnswerError(
-                f"{where}: expected `data.hits` and `data.pagination.total`, found {_shorten(body)}"
-            )
-        return hits, total
 
 
 def _shorten(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return shorten(value if isinstance(value, str) else json.dumps(value))

@@ -2,83 +2,50 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-from tqdm import tqdm
-
-from bulkrnabert.data.sources.gdc import GdcClient
-from bulkrnabert.data.sources.gdc_plan import (
-    Json,
-    Modality,
-    Plan,
-    PlannedFile,
-    RejectedFile,
-    SampleTypes,
-    file_path,
-    read_plan,
-    select_files,
+from bulkrnabert.data.sources.gdc import OPEN, GdcClient
+from bulkrnabert.data.sources.gdc_changes import describe_change
+from bulkrnabert.data.sources.gdc_plan import Json, Plan, is_file_id, read_plan, safe_file_name, write_rejected
+from bulkrnabert.data.sources.gdc_planning import (
+    PlannedCohorts,
+    check_release,
+    make_plan,
+    query_cases,
+    requested_names,
 )
-from bulkrnabert.errors import ConfigError, DataError, PortalAnswerError, PortalError, join_problems
-from bulkrnabert.keys import CASES_JSON, MANIFEST_TSV, PLAN_JSON
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.data.sources.gdc_rules import DEFAULT_RULES, Modality, SampleTypes, SelectionRules
+from bulkrnabert.data.sources.transfer import RemoteFile, TransferError, fetch_all, folder_lock
+from bulkrnabert.data.sources.transfer_folder import RECORDS_FOLDER
+from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.keys import CASES_JSON, FAILED_TSV, MANIFEST_TSV, PLAN_JSON, REASON, SAMPLE_ID
 from bulkrnabert.provenance import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 16
-LOG_LINES = 10
 
-_FILTERS: dict[Modality, dict[str, str]] = {
-    "rnaseq": {
-        "data_category": "Transcriptome Profiling",
-        "data_type": "Gene Expression Quantification",
-        "experimental_strategy": "RNA-Seq",
-        "analysis.workflow_type": "STAR - Counts",
-    },
-    "methylation": {
-        "data_category": "DNA Methylation",
-        "data_type": "Methylation Beta Value",
-        "experimental_strategy": "Methylation Array",
-        "analysis.workflow_type": "SeSAMe Methylation Beta Estimation",
-    },
-}
-_FILE_FIELDS = (
-    "file_id",
-    "file_name",
-    "md5sum",
-    "file_size",
-    "state",
-    "access",
-    "platform",
-    "cases.case_id",
-    "cases.submitter_id",
-    "cases.project.project_id",
-    "cases.samples.submitter_id",
-    "cases.samples.sample_type",
-    "cases.samples.tissue_type",
-    "cases.samples.preservation_method",
-    "cases.samples.portions.is_ffpe",
-    "cases.samples.portions.analytes.aliquots.submitter_id",
-    "annotations.classification",
-    "annotations.category",
-)
-_CASE_GROUPS = ("demographic", "diagnoses", "follow_ups", "project")
+@dataclass(frozen=True)
+class DownloadOptions:
+    """How a download treats what is in its folder already.
+
+    Attributes:
+        use_replan: Make a new plan though the folder has one.
+        use_reading: Read every file that is there, and do not believe size and time of change.
+        use_wait: Wait for another download into the folder, instead of stopping.
+    """
+
+    use_replan: bool = False
+    use_reading: bool = False
+    use_wait: bool = False
 
 
-class _BadBodyError(Exception):
-    """What arrived is not the planned file; worth another try."""
-
-
-class _RefusedError(Exception):
-    """The portal does not serve the file; another try would get the same answer."""
+DEFAULT_OPTIONS = DownloadOptions()
 
 
 @dataclass(frozen=True)
@@ -96,162 +63,189 @@ class DownloadSummary:
     n_kept: int
 
 
-@dataclass(frozen=True)
-class PlannedCohorts:
-    """A plan and the clinical records of its patients.
-
-    Attributes:
-        plan: What to fetch.
-        cases: The `/cases` records of the projects, as the portal sent them, sorted by case id.
-    """
-
-    plan: Plan
-    cases: list[Json]
-
-
-def make_plan(
-    client: GdcClient, projects: Sequence[str], modality: Modality, sample_types: SampleTypes, api_name: str
-) -> PlannedCohorts:
-    """Ask the portal what it has for some projects, and choose.
-
-    Args:
-        client: The portal.
-        projects: Project ids.
-        modality: What to fetch.
-        sample_types: `tumor`, or `all` for normal tissue too.
-        api_name: How the plan names the portal.
-    Raises:
-        ConfigError: a project does not exist (names the nearest).
-        DataError: a project has no file to fetch (says what was left out).
-        PortalError: the portal's answers cannot be used, or its data release changed meanwhile.
-    """
-    wanted = sorted(set(projects))
-    before = client.status()
-    _check_projects(client, wanted)
-    conditions: list[Json] = [{"op": "in", "content": {"field": "cases.project.project_id", "value": wanted}}]
-    for field, value in _FILTERS[modality].items():
-        conditions.append({"op": "=", "content": {"field": field, "value": value}})
-    hits = client.query("files", sort="file_id", filters={"op": "and", "content": conditions}, fields=_FILE_FIELDS)
-    cases = client.query(
-        "cases",
-        sort="case_id",
-        filters={"op": "in", "content": {"field": "project.project_id", "value": wanted}},
-        expand=_CASE_GROUPS,
-    )
-    check_release(client, before.data_release)
-    files, rejected = select_files(hits, modality, sample_types)
-    foreign = sorted({file.project_id for file in files} - set(wanted))
-    if foreign:
-        raise PortalAnswerError(
-            f"{client.api}/files: answered with files of project {foreign[0]!r}, which was not asked for; the portal's"
-            " answer cannot be trusted"
-        )
-    _check_no_cohort_is_empty(wanted, modality, files, rejected)
-    logger.info(
-        "%s: %d %s files planned (%.1f MB), %d left out, %d patients, %s",
-        ", ".join(wanted),
-        len(files),
-        modality,
-        sum(file.size for file in files) / 1e6,
-        len(rejected),
-        len(cases),
-        before.data_release,
-    )
-    plan = Plan(
-        api=api_name,
-        data_release=before.data_release,
-        projects=tuple(wanted),
-        modality=modality,
-        sample_types=sample_types,
-        files=tuple(files),
-        rejected=tuple(rejected),
-    )
-    return PlannedCohorts(plan=plan, cases=cases)
-
-
-def check_release(client: GdcClient, data_release: str) -> None:
-    """Stop when the portal's data release is no longer the one that the work began with.
-
-    Raises:
-        PortalError: it changed.
-    """
-    now = client.status().data_release
-    if now != data_release:
-        raise PortalError(
-            f"{client.api}: the data release changed from {data_release!r} to {now!r} during the download; "
-            "run it again to get one release"
-        )
-
-
-def _check_projects(client: GdcClient, wanted: list[str]) -> None:
-    known = sorted(str(project.get("project_id")) for project in client.query("projects", sort="project_id"))
-    problems = []
-    for project in wanted:
-        if project not in known:
-            nearest = difflib.get_close_matches(project.upper(), known, n=3, cutoff=0.4) or known[:5]
-            problems.append(f"no project {project!r} at {client.api}; the nearest are {', '.join(nearest)}")
-    if problems:
-        raise ConfigError(join_problems("--projects", problems))
-
-
-def _check_no_cohort_is_empty(
-    wanted: list[str], modality: Modality, files: list[PlannedFile], rejected: list[RejectedFile]
-) -> None:
-    problems = []
-    for project in wanted:
-        if any(file.project_id == project for file in files):
-            continue
-        rules = [file.rule for file in rejected if file.project_id == project]
-        counts = ", ".join(f"{rules.count(rule)} by {rule}" for rule in sorted(set(rules)))
-        problems.append(
-            f"{project} has no {modality} file to fetch: "
-            + (f"all {len(rules)} are left out ({counts})" if rules else "the portal has none")
-        )
-    if problems:
-        raise DataError(join_problems("nothing to download", problems))
-
-
 def download(
     client: GdcClient,
     raw_folder: Path,
     projects: Sequence[str],
     modality: Modality,
-    sample_types: SampleTypes = "tumor",
-    n_workers: int = 4,
+    sample_types: SampleTypes | None = None,
     api_name: str | None = None,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    rules: SelectionRules = DEFAULT_RULES,
 ) -> DownloadSummary:
-    """Plan and fetch: fills a raw folder with `plan.json`, `cases.json`, the files and, last, `manifest.tsv`.
+    """Plan and fetch: fills a raw folder with `cases.json`, `plan.json`, the files and, last, `manifest.tsv`.
 
-    A folder without `manifest.tsv` is not complete; the same call goes on from what is there.
+    A folder without `manifest.tsv` is not complete; the same call goes on from what is there. A folder that has a plan
+    of the same request and data release keeps it.
 
     Args:
         client: The portal.
         raw_folder: Folder to fill; made when absent.
-        projects: Project ids.
+        projects: Project ids, merged cohorts (`GBMLGG`) or `all-tcga`.
         modality: What to fetch.
-        sample_types: `tumor`, or `all` for normal tissue too.
-        n_workers: Files fetched at once.
+        sample_types: Tissues, instead of those of the rules; None for those.
         api_name: How the plan names the portal; the client's address when None.
+        options: How to treat what is in the folder already.
+        rules: Which of the portal's files are wanted.
     Raises:
-        ConfigError, DataError: the request does not fit the portal, see `make_plan`.
+        ConfigError, DataError: the request does not fit the portal (see `make_plan`) or the folder, the data release
+            has changed since the folder's plan was made (says what that changes), or the disk is full.
         PortalError: the portal's answers cannot be used, or files could not be fetched and verified (lists them).
     """
-    planned = make_plan(client, projects, modality, sample_types, api_name or client.api)
-    plan = planned.plan
-    _check_same_modality(raw_folder, modality)
+    with planned_folder(client, raw_folder, projects, modality, sample_types, api_name, options, rules) as plan:
+        return _fetch_plan(client, raw_folder, plan, plan.data_release, options)
+
+
+def download_plan(
+    client: GdcClient,
+    raw_folder: Path,
+    plan: Plan,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    cases_json: Path | None = None,
+) -> DownloadSummary:
+    """Fetch exactly the files of a plan, as `download` would have done where it was made.
+
+    Args:
+        client: The portal.
+        raw_folder: Folder to fill; made when absent.
+        plan: From `read_plan_file`.
+        options: How to treat what is in the folder already.
+        cases_json: The clinical records made with the plan; asked of the portal when there are none.
+    Raises:
+        ConfigError, DataError, PortalError: as `download`. Another data release than the plan's is only said.
+    """
+    _check_access(client, plan)
+    release = client.status().data_release
+    if release != plan.data_release:
+        logger.warning(
+            "%s: the plan is of %r, the portal now serves %r; ids and md5 of the plan decide what is fetched",
+            client.api,
+            plan.data_release,
+            release,
+        )
+    with folder_lock(raw_folder, use_wait=options.use_wait):
+        _check_same_modality(raw_folder, plan.modality)
+        is_there = (raw_folder / PLAN_JSON).exists() and read_plan(raw_folder) == plan
+        if (raw_folder / PLAN_JSON).exists() and not is_there and not options.use_replan:
+            raise ConfigError(f"{raw_folder} holds files of another plan; choose another --out, or give --replan")
+        if not is_there or not (raw_folder / CASES_JSON).exists():
+            is_given = cases_json is not None and cases_json.is_file()
+            cases = _read_cases(cases_json) if cases_json and is_given else query_cases(client, plan.projects)
+            _write_plan(raw_folder, PlannedCohorts(plan=plan, cases=cases))
+        return _fetch_plan(client, raw_folder, plan, release, options)
+
+
+@contextmanager
+def planned_folder(
+    client: GdcClient,
+    raw_folder: Path,
+    projects: Sequence[str],
+    modality: Modality,
+    sample_types: SampleTypes | None = None,
+    api_name: str | None = None,
+    options: DownloadOptions = DEFAULT_OPTIONS,
+    rules: SelectionRules = DEFAULT_RULES,
+) -> Iterator[Plan]:
+    """A raw folder with its plan and no other download at work in it, while the block runs; arguments as `download`.
+
+    Raises:
+        ConfigError, DataError, PortalError: as `download`.
+    """
+    rules = rules if sample_types is None else rules.with_tissue(sample_types)
+
+    def make() -> PlannedCohorts:
+        return make_plan(client, projects, modality, None, api_name or client.api, rules)
+
+    # Nothing is written for a request that does not fit the portal.
+    planned = None if (raw_folder / PLAN_JSON).exists() else make()
+    with folder_lock(raw_folder, use_wait=options.use_wait):
+        if not (raw_folder / PLAN_JSON).exists():
+            planned = planned or make()
+            _write_plan(raw_folder, planned)
+            yield planned.plan
+            return
+        _check_same_modality(raw_folder, modality)
+        there = read_plan(raw_folder)
+        other = _other_request(there, projects, rules)
+        if other and not options.use_replan:
+            raise ConfigError(
+                f"{raw_folder} holds files of another request ({other}); choose another --out, or give --replan"
+            )
+        is_old = client.status().data_release != there.data_release
+        if options.use_replan or is_old:
+            planned = make()
+            change = describe_change(client, there, planned.plan)
+            if not options.use_replan:
+                raise DataError(
+                    f"{raw_folder} holds a plan of {there.data_release!r}, and the portal now serves"
+                    f" {planned.plan.data_release!r}: {change}. Nothing was changed. Give --replan to bring the folder"
+                    f" to the new release (what stays is kept), or --plan {raw_folder / PLAN_JSON} to finish the old"
+                    " plan"
+                )
+            logger.info("%s: a new plan: %s", raw_folder, change)
+            _write_plan(raw_folder, planned)
+            there = planned.plan
+        elif not (raw_folder / CASES_JSON).exists():
+            write_json(raw_folder / CASES_JSON, query_cases(client, list(there.projects)))
+        yield there
+
+
+def _read_cases(path: Path) -> list[Json]:
     try:
-        raw_folder.mkdir(parents=True, exist_ok=True)
+        cases = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as the clinical records of a plan: {error}") from error
+    if not isinstance(cases, list):
+        raise DataError(f"{path}: expected a list of clinical records, found {type(cases).__name__}")
+    return cases
+
+
+def _other_request(plan: Plan, projects: Sequence[str], rules: SelectionRules) -> str:
+    """How a request differs from that of a plan, in words; empty when it does not."""
+    wanted, there = requested_names(projects), requested_names(plan.requested or plan.projects)
+    differences = []
+    if there != wanted:
+        differences.append(f"projects {','.join(there)} instead of {','.join(wanted)}")
+    if plan.sample_types != rules.tissue:
+        differences.append(f"sample types {plan.sample_types!r} instead of {rules.tissue!r}")
+    elif plan.rules is not None and plan.rules != rules:
+        changed = [key for key in SelectionRules.model_fields if getattr(plan.rules, key) != getattr(rules, key)]
+        differences.append(f"other rules of selection: {', '.join(changed)}")
+    return "; ".join(differences)
+
+
+def _write_plan(raw_folder: Path, planned: PlannedCohorts) -> None:
+    """Write the plan last, so that a folder with a plan has its clinical records."""
+    try:
         (raw_folder / MANIFEST_TSV).unlink(missing_ok=True)
-        plan.save(raw_folder)
+        (raw_folder / PLAN_JSON).unlink(missing_ok=True)
         write_json(raw_folder / CASES_JSON, planned.cases)
+        write_rejected(raw_folder, planned.plan)
+        planned.plan.save(raw_folder)
     except OSError as error:
         raise DataError(f"{raw_folder}: cannot be written: {error.strerror}; choose another --out") from error
 
-    to_fetch = [file for file in plan.files if not _is_complete(file_path(raw_folder, file), file)]
-    _fetch_all(client, raw_folder, to_fetch, n_workers)
-    check_release(client, plan.data_release)
-    _write_manifest(raw_folder, plan)
-    return DownloadSummary(plan=plan, n_fetched=len(to_fetch), n_kept=len(plan.files) - len(to_fetch))
+
+def _check_access(client: GdcClient, plan: Plan) -> None:
+    controlled = [file for file in plan.files if file.access != OPEN]
+    if controlled and not client.has_token:
+        raise ConfigError(
+            f"{len(controlled)} of {len(plan.files)} planned files are not open, as {controlled[0].file_id}"
+            f" ({controlled[0].sample_id}, access {controlled[0].access!r}): give --token-file, or plan with --access"
+            " open"
+        )
+
+
+def _check_names(plan: Plan) -> None:
+    """A plan may come from anywhere; its names must not lead out of the folder."""
+    for file in plan.files:
+        if not is_file_id(file.file_id) or safe_file_name(file.file_name) != file.file_name:
+            raise DataError(
+                f"{PLAN_JSON}: file {file.file_id!r} with name {file.file_name!r}; expected a UUID and a plain name"
+            )
+    twice = [file_id for file_id, n in Counter(file.file_id for file in plan.files).items() if n > 1]
+    if twice:
+        raise DataError(f"{PLAN_JSON}: file {twice[0]} is planned twice; make the plan anew")
 
 
 def _check_same_modality(raw_folder: Path, modality: Modality) -> None:
@@ -262,107 +256,69 @@ def _check_same_modality(raw_folder: Path, modality: Modality) -> None:
         raise ConfigError(f"{raw_folder} holds {there} files; choose another --out for {modality}")
 
 
-def _write_manifest(raw_folder: Path, plan: Plan) -> None:
-    lines = ["id\tfilename\tmd5\tsize\trelease"]
-    lines += [f"{file.file_id}\t{file.file_name}\t{file.md5}\t{file.size}\t{plan.data_release}" for file in plan.files]
-    with atomic_path(raw_folder / MANIFEST_TSV) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _fetch_plan(
+    client: GdcClient, raw_folder: Path, plan: Plan, data_release: str, options: DownloadOptions
+) -> DownloadSummary:
+    _check_access(client, plan)
+    _check_names(plan)
+    files = [client.remote_file(raw_folder, file) for file in plan.files]
+    _list_unplanned(raw_folder, plan)
+    for name in (MANIFEST_TSV, FAILED_TSV):
+        (raw_folder / name).unlink(missing_ok=True)
+
+    def explain(file: RemoteFile, status: int) -> str:
+        fate = client.fate(file.file_id) if status in (404, 410, 451) else None
+        return f"redacted: {fate}" if fate is not None and status == 451 else str(fate or "")
+
+    try:
+        done = fetch_all(
+            client.session,
+            files,
+            client.policy,
+            folder=raw_folder,
+            explain=explain,
+            use_reading=options.use_reading,
+        )
+    except TransferError as error:
+        _write_failed(raw_folder, error)
+        raise TransferError(f"{error}\nthe whole list: {raw_folder / FAILED_TSV}", error.failures) from error
+    check_release(client, data_release)
+    _write_manifest(raw_folder, plan)
+    return DownloadSummary(plan=plan, n_fetched=done.n_fetched, n_kept=done.n_kept)
 
 
-def _is_complete(path: Path, file: PlannedFile) -> bool:
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "md5").hexdigest() == file.md5
-
-
-def _fetch_all(client: GdcClient, raw_folder: Path, files: Sequence[PlannedFile], n_workers: int) -> None:
-    """Fetch files concurrently; after all were tried, raise one error that lists those that failed."""
-    failed: list[str] = []
-    progress = tqdm(total=len(files), unit="file", desc="download", disable=not shows_progress())
-    with progress, _pool(n_workers) as pool:
-        tasks = {pool.submit(_fetch_file, client, file_path(raw_folder, file), file): file for file in files}
-        for n_done, task in enumerate(as_completed(tasks), start=1):
-            file = tasks[task]
-            problem = task.result()
-            if problem is not None:
-                failed.append(f"{file.file_id} ({file.sample_id}): {problem}")
-            progress.update()
-            if progress.disable and n_done * LOG_LINES // len(files) > (n_done - 1) * LOG_LINES // len(files):
-                logger.info("%d of %d files fetched", n_done - len(failed), len(files))
-    if failed:
-        raise PortalError(
-            join_problems(
-                f"{len(failed)} of {len(files)} files could not be fetched; the others are kept, run it again to go on",
-                sorted(failed),
-            )
+def _list_unplanned(raw_folder: Path, plan: Plan) -> None:
+    """Say what lies in the folder beside the planned files; nothing reads it."""
+    planned = {file.file_id: file.file_name for file in plan.files}
+    strange = [
+        path.relative_to(raw_folder)
+        for path in sorted(raw_folder.glob("*/*"))
+        if path.parent.name != RECORDS_FOLDER and not path.name.startswith(planned.get(path.parent.name, "/"))
+    ]
+    if strange:
+        logger.warning(
+            "%s: %d files are not in the plan and are not used, as %s; delete them to save room",
+            raw_folder,
+            len(strange),
+            strange[0],
         )
 
 
-@contextmanager
-def _pool(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool that starts nothing more when its block is left by an error or an interrupt."""
-    pool = ThreadPoolExecutor(max_workers=n_workers)
+def _write_failed(raw_folder: Path, error: TransferError) -> None:
+    lines = [f"id\t{SAMPLE_ID}\t{REASON}"]
+    lines += [f"{one.file.file_id}\t{one.file.label}\t{' '.join(one.reason.split())}" for one in error.failures]
+    _write_lines(raw_folder / FAILED_TSV, lines)
+
+
+def _write_manifest(raw_folder: Path, plan: Plan) -> None:
+    lines = ["id\tfilename\tmd5\tsize\trelease"]
+    lines += [f"{file.file_id}\t{file.file_name}\t{file.md5}\t{file.size}\t{plan.data_release}" for file in plan.files]
+    _write_lines(raw_folder / MANIFEST_TSV, lines)
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
     try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _fetch_file(client: GdcClient, target: Path, file: PlannedFile) -> str | None:
-    """Fetch one file under its final name; returns what went wrong for good, or None."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    problem = ""
-    for attempt in range(client.n_retries + 1):
-        if attempt > 0:
-            logger.warning("%s: %s; try %d of %d", file.file_id, problem, attempt + 1, client.n_retries + 1)
-            client.wait_before_retry(attempt - 1)
-        try:
-            _stream_verified(client, partial, file)
-            partial.replace(target)
-            return None
-        except _RefusedError as error:
-            return str(error)
-        except (_BadBodyError, requests.RequestException) as error:
-            problem = str(error)
-        except OSError as error:
-            return f"{partial} cannot be written: {error.strerror}"
-        finally:
-            partial.unlink(missing_ok=True)
-    return problem
-
-
-def _stream_verified(client: GdcClient, partial: Path, file: PlannedFile) -> None:
-    """Write the body of a file and check its size and md5 against the plan."""
-    with _open_file(client, file) as response:
-        if response.status_code != 200:
-            _raise_for_status(client, response, file)
-        digest = hashlib.md5(usedforsecurity=False)
-        n_bytes = 0
-        with partial.open("wb") as handle:
-            for chunk in response.iter_content(CHUNK_BYTES):
-                n_bytes += len(chunk)
-                if n_bytes > file.size:
-                    raise _BadBodyError(f"more than the {file.size} bytes that were announced")
-                digest.update(chunk)
-                handle.write(chunk)
-        if n_bytes != file.size:
-            raise _BadBodyError(f"{n_bytes} bytes arrived instead of {file.size}")
-        if digest.hexdigest() != file.md5:
-            raise _BadBodyError(f"md5 {digest.hexdigest()} instead of {file.md5}")
-
-
-def _open_file(client: GdcClient, file: PlannedFile) -> requests.Response:
-    try:
-        return client.open_file(file.file_id)
-    except requests.RequestException as error:  # the client itself has tried again already
-        raise _RefusedError(f"no answer ({error})") from error
-
-
-def _raise_for_status(client: GdcClient, response: requests.Response, file: PlannedFile) -> None:
-    code = response.status_code
-    if code in (404, 451):
-        explanation = client.explain_missing(file.file_id)
-        raise _RefusedError(f"the portal answered {code}" + (f" ({explanation})" if explanation else ""))
-    raise _RefusedError(f"the portal answered {code}: {response.text[:200]}")
+        with atomic_path(path) as partial:
+            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}; make room and run it again") from error

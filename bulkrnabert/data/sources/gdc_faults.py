@@ -6,50 +6,138 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.data.sources.gdc_answers import PortalResponse, json_response
-from bulkrnabert.data.sources.gdc_filters import Json
 from bulkrnabert.errors import ConfigError
 
-_HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
-
 FaultKind = Literal[
-    "status",  # answer `status` (with Retry-After when `retry_after` is given), JSON body
-    "retry_after",  # answer 429 with Retry-After
-    "html_status",  # answer `status` with an HTML body, as a proxy does
-    "html_200",  # HTML in place of the answer, with status 200
-    "json_200",  # a JSON error in place of the answer, with status 200
+    "status",
+    "retry_after",
+    "html_status",
+    "html_200",
+    "json_200",
     "empty_200",
-    "truncate",  # announce the whole length, send `at_bytes`, close
-    "reset",  # send `at_bytes`, reset the connection
-    "stall",  # send `at_bytes`, wait `seconds`, then the rest
-    "corrupt",  # flip the byte at `at_bytes`
-    "wrong_md5",  # metadata: another md5sum
-    "file_name",  # metadata: `text` as the name of every file
-    "warnings",  # search: a warning about an unknown field
-    "total_changes",  # search: `pagination.total` one larger
-    "duplicate_hit",  # search: the first hit twice
-    "missing_hit",  # search: without the last hit
-    "release_flip",  # /status: another data release
+    "redirect",
+    "delay",
+    "close_before_headers",
+    "truncate",
+    "chunked_cut",
+    "short_body",
+    "reset",
+    "stall",
+    "drip",
+    "corrupt",
+    "gzip_encoding",
+    "no_length",
+    "no_content_md5",
+    "bad_header_md5",
+    "no_disposition",
+    "disposition",
+    "ignore_range",
+    "bad_content_range",
+    "wrong_range_length",
+    "file_changed",
+    "tar_missing_member",
+    "tar_extra_member",
+    "tar_traversal_member",
+    "tar_absolute_member",
+    "tar_symlink_member",
+    "tar_duplicate_member",
+    "tar_corrupt_member",
+    "tar_bad_manifest",
+    "wrong_md5",
+    "wrong_size",
+    "file_name",
+    "drop_field",
+    "null_field",
+    "two_cases",
+    "warnings",
+    "total_changes",
+    "wrong_pages",
+    "duplicate_hit",
+    "missing_hit",
+    "empty_page",
+    "from_1_based",
+    "release_flip",
 ]
+
+# What each does, for those who write a script.
+FAULTS: Mapping[FaultKind, str] = {
+    "status": "answer `status` with a JSON body, and `retry_after` as its header where that is given",
+    "retry_after": "answer 429 with `retry_after`: seconds, an HTTP date, `in:2` for a date in 2 s, or empty for none",
+    "html_status": "answer `status` with an HTML body, as a proxy does",
+    "html_200": "HTML in place of the answer, with status 200",
+    "json_200": "a JSON error in place of the answer, with status 200",
+    "empty_200": "no body, with status 200",
+    "redirect": "answer 302 to `text`, an address or a path",
+    "delay": "wait `seconds` before the answer",
+    "close_before_headers": "close the connection before the first byte of the answer",
+    "truncate": "announce the whole length, send `at_bytes`, close",
+    "chunked_cut": "send `at_bytes` in chunks, close without the last chunk",
+    "short_body": "send `at_bytes` as if they were the whole: a clean end",
+    "reset": "send `at_bytes`, reset the connection",
+    "stall": "send `at_bytes`, wait `seconds`, then the rest",
+    "drip": "send `bytes_per_s` and no faster",
+    "corrupt": "flip the byte at `at_bytes`",
+    "gzip_encoding": "send the body packed, with Content-Encoding: gzip",
+    "no_length": "no Content-Length: the end of the connection is the end of the body",
+    "no_content_md5": "no Content-MD5",
+    "bad_header_md5": "another Content-MD5",
+    "no_disposition": "no Content-Disposition",
+    "disposition": "`text` as the file name in Content-Disposition",
+    "ignore_range": "answer a Range with 200 and the whole file",
+    "bad_content_range": "a Content-Range of other bytes than those sent",
+    "wrong_range_length": "one byte fewer than the Range asked for, with a Content-Length to match",
+    "file_changed": "another version of the file: one line more, another ETag and Content-MD5",
+    "tar_missing_member": "an archive without its last file",
+    "tar_extra_member": "an archive with a file that nobody asked for",
+    "tar_traversal_member": "an archive with a member outside of its folder",
+    "tar_absolute_member": "an archive with a member at an absolute path",
+    "tar_symlink_member": "an archive with a symbolic link",
+    "tar_duplicate_member": "an archive with its last file twice, the second time with other bytes",
+    "tar_corrupt_member": "an archive whose last file has its first byte flipped",
+    "tar_bad_manifest": "an archive whose MANIFEST.txt has other md5 sums",
+    "wrong_md5": "metadata: another md5sum",
+    "wrong_size": "metadata: a file_size one larger",
+    "file_name": "metadata: `text` as the name of every file",
+    "drop_field": "metadata: hits without the field `text`, a dotted path",
+    "null_field": "metadata: hits with null at the field `text`, a dotted path",
+    "two_cases": "metadata: files that belong to two cases",
+    "warnings": "search: a warning about an unknown field",
+    "total_changes": "search: `pagination.total` one larger",
+    "wrong_pages": "search: `pagination.pages` one larger",
+    "duplicate_hit": "search: the first hit twice, in place of the last",
+    "missing_hit": "search: without the last hit",
+    "empty_page": "search: no hits",
+    "from_1_based": "search: `from` counts from 1, so that pages overlap by one",
+    "release_flip": "/status: another data release",
+}
 
 
 class Fault(FrozenConfig):
     """One fault: which requests it strikes and what happens then.
 
+    In a file, a script is a JSON list of objects with these keys; only `fault` must be there. Faults that strike the
+    same request add up, in the order of the script; of several that replace the answer, the first counts.
+
     Attributes:
+        fault: What happens, one of `FAULTS`.
         method: `GET`, `POST` or `*`.
         path: Regular expression, found anywhere in the path (without `/v0`).
         nth: First matching request that is struck, from 1.
         times: Requests that are struck from then on; 0 for all.
         each_path: Count requests of every path by itself, as in "the first try of every file".
+        status: For `status` and `html_status`.
+        retry_after: For `status` and `retry_after`.
+        at_bytes: Position in the body that is sent.
+        seconds: For `stall` and `delay`.
+        bytes_per_s: For `drip`.
+        text: For `redirect`, `disposition`, `file_name`, `drop_field` and `null_field`.
     """
 
     fault: FaultKind
@@ -59,9 +147,10 @@ class Fault(FrozenConfig):
     times: int = Field(default=1, ge=0)
     each_path: bool = False
     status: int = Field(default=503, ge=400, le=599)
-    retry_after: str = "0"
+    retry_after: str | None = None
     at_bytes: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0)
+    bytes_per_s: float = Field(default=1000.0, gt=0)
     text: str = ""
 
     @field_validator("path")
@@ -82,15 +171,34 @@ def read_faults(path: Path) -> list[Fault]:
     """Read a JSON list of faults.
 
     Raises:
-        ConfigError: the file is no such list (says which entry).
+        ConfigError: the file is no such list; names every wrong entry at once.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(entries, list):
-        raise ConfigError(f"{path}: expected a list of faults, found {type(entries).__name__}")
-    return [Fault.from_mapping(entry, f"{path}, entry {number}") for number, entry in enumerate(entries, start=1)]
+        raise ConfigError(
+            f"{path}: expected a list of faults, found {type(entries).__name__}; write it as"
+            ' [{"fault": "truncate", "path": "/data/", "at_bytes": 100}]'
+        )
+    faults, problems = [], []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            faults.append(Fault.from_mapping(entry, f"{path}, entry {number}"))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join([*problems, "`bulkrnabert serve-gdc --list-faults` says what there is"]))
+    return faults
+
+
+def describe_faults() -> str:
+    """The faults, one a line, and the keys of an entry with their defaults."""
+    width = max(len(name) for name in FAULTS)
+    lines = [f"{name:<{width}}  {what}" for name, what in FAULTS.items()]
+    keys = [f"{name}={json.dumps(info.get_default())}" for name, info in Fault.model_fields.items() if name != "fault"]
+    return "\n".join([*lines, "", "Other keys of an entry, with defaults:", "  " + ", ".join(keys)])
 
 
 class FaultScript:
@@ -102,7 +210,8 @@ class FaultScript:
         self._lock = threading.Lock()
 
     def strike(self, method: str, path: str) -> list[Fault]:
-        """Faults for one request, in the order of the script."""
+        """Faults for one request, in the order of the script; `/v0` before a path makes no difference."""
+        path = re.sub(r"^/v0(?=/|$)", "", path)
         struck = []
         with self._lock:
             for index, fault in enumerate(self._faults):
@@ -114,60 +223,3 @@ class FaultScript:
                 if n_after >= 0 and (fault.times == 0 or n_after < fault.times):
                     struck.append(fault)
         return struck
-
-
-def answer_instead(fault: Fault) -> PortalResponse | None:
-    """The answer that a fault gives in place of the right one, or None when it leaves the right one be."""
-    html = {"Content-Type": "text/html"}
-    if fault.fault in ("status", "retry_after"):
-        is_status = fault.fault == "status"
-        headers = {} if is_status else {"Retry-After": fault.retry_after}
-        return json_response(fault.status if is_status else 429, {"message": "try again later"}, headers)
-    if fault.fault == "html_status":
-        return PortalResponse(fault.status, _HTML, html)
-    if fault.fault == "html_200":
-        return PortalResponse(200, _HTML, html)
-    if fault.fault == "json_200":
-        return json_response(200, {"message": "internal error"})
-    if fault.fault == "empty_200":
-        return PortalResponse(200, b"", html)
-    return None
-
-
-def spoil(response: PortalResponse, fault: Fault, path: str) -> PortalResponse:
-    """The right answer with a fault in it; errors stay as they are."""
-    if response.status >= 400:
-        return response
-    if fault.fault == "corrupt" and response.body:
-        at = min(fault.at_bytes, len(response.body) - 1)
-        body = response.body[:at] + bytes([response.body[at] ^ 0xFF]) + response.body[at + 1 :]
-        return replace(response, body=body)
-    if fault.fault in ("truncate", "reset"):
-        return replace(response, cut_at=fault.at_bytes, is_reset=fault.fault == "reset")
-    if fault.fault == "stall":
-        return replace(response, stall=(fault.at_bytes, fault.seconds))
-    if response.headers.get("Content-Type") != "application/json":
-        return response
-    content = json.loads(response.body)
-    if fault.fault == "release_flip" and path == "/status":
-        content["data_release"] = "Data Release 2.0 - February 02, 2026 (synthetic)"
-    elif "hits" in content.get("data", {}):
-        _spoil_page(content, fault)
-    return json_response(response.status, content)
-
-
-def _spoil_page(content: Json, fault: Fault) -> None:
-    hits = content["data"]["hits"]
-    if fault.fault == "warnings":
-        content["warnings"] = {"fields": "unrecognized values: [demographic.gender]"}
-    elif fault.fault == "total_changes":
-        content["data"]["pagination"]["total"] += 1
-    elif fault.fault == "duplicate_hit":
-        content["data"]["hits"] = [*hits[:1], *hits[:-1]]
-    elif fault.fault == "missing_hit":
-        content["data"]["hits"] = hits[:-1]
-    for hit in hits:
-        if fault.fault == "wrong_md5" and "md5sum" in hit:
-            hit["md5sum"] = "0" * 32
-        if fault.fault == "file_name" and "file_name" in hit:
-            hit["file_name"] = fault.text

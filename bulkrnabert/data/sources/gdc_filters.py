@@ -34,6 +34,16 @@ def values_at(record: object, path: str) -> list[Any]:
     return values_at(record.get(key), rest)
 
 
+def _has_group(record: object, path: str) -> bool:
+    """Whether a dotted path reaches an object, across lists."""
+    if isinstance(record, list):
+        return any(_has_group(item, path) for item in record)
+    if path == "" or not isinstance(record, dict):
+        return isinstance(record, dict)
+    key, _, rest = path.partition(".")
+    return _has_group(record.get(key), rest)
+
+
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -71,24 +81,48 @@ def _set_predicate(op: str, path: str, wanted: list[str]) -> Predicate:
     return lambda record: not any(found(record))  # != and excludeifany
 
 
-def compile_filter(content: object, resolve: Resolve) -> Predicate:
+def read_filter(content: object) -> object:
+    """A filter that may be JSON text, as an object.
+
+    Raises:
+        FilterError: it is no JSON.
+    """
+    if not isinstance(content, str):
+        return content
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FilterError(f"filters are no JSON: {error}") from error
+
+
+def compile_filter(content: object, resolve: Resolve, missing_needs_parent: bool = False) -> Predicate:
     """Turn a filter into a function from a record to whether it is found.
 
     Args:
         content: A filter object, or its JSON text.
         resolve: From a field of the filter to a path in a record; raises `FilterError` for an unknown field.
+        missing_needs_parent: Whether `is MISSING` overlooks records that lack the group that the field belongs to.
     Raises:
         FilterError: the filter does not follow the grammar.
+    Source:
+        GDC API, release notes 8.5, known issues (`missing_needs_parent`).
     """
-    if isinstance(content, str):
-        try:
-            content = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise FilterError(f"filters are no JSON: {error}") from error
-    return _compile(content, resolve, MAX_DEPTH)
+    return _compile(read_filter(content), resolve, missing_needs_parent, MAX_DEPTH)
 
 
-def _compile(node: object, resolve: Resolve, depth: int) -> Predicate:
+def without_field(content: object, path: str, resolve: Resolve) -> object | None:
+    """A filter without its conditions on one path; None when nothing else is left."""
+    if not isinstance(content, dict) or not isinstance(content.get("content"), dict | list):
+        return content
+    inner = content["content"]
+    if isinstance(inner, dict):
+        field = inner.get("field")
+        return None if isinstance(field, str) and resolve(field) == path else content
+    parts = [part for part in (without_field(part, path, resolve) for part in inner) if part is not None]
+    return {**content, "content": parts} if parts else None
+
+
+def _compile(node: object, resolve: Resolve, missing_needs_parent: bool, depth: int) -> Predicate:
     if depth == 0:
         raise FilterError(f"filters are nested deeper than {MAX_DEPTH}")
     if not isinstance(node, dict) or "op" not in node or "content" not in node:
@@ -97,21 +131,23 @@ def _compile(node: object, resolve: Resolve, depth: int) -> Predicate:
     if op in ("and", "or"):
         if not isinstance(content, list) or not content:
             raise FilterError(f"'{op}' needs a list of filters")
-        parts = [_compile(part, resolve, depth - 1) for part in content]
+        parts = [_compile(part, resolve, missing_needs_parent, depth - 1) for part in content]
         combine = all if op == "and" else any
         return lambda record: combine(part(record) for part in parts)
     if not isinstance(content, dict) or not isinstance(content.get("field"), str):
         raise FilterError(f"'{op}' needs content with a field")
-    return _compile_leaf(op, resolve(content["field"]), content)
+    return _compile_leaf(op, resolve(content["field"]), content, missing_needs_parent)
 
 
-def _compile_leaf(op: object, path: str, content: Json) -> Predicate:
+def _compile_leaf(op: object, path: str, content: Json, missing_needs_parent: bool) -> Predicate:
     value = content.get("value")
     if op in ("is", "not"):
         if str(value or "MISSING").upper() != "MISSING":
             raise FilterError(f"'{op}' knows only the value MISSING, found {value!r}")
-        is_wanted = op == "is"
-        return lambda record: (not values_at(record, path)) == is_wanted
+        parent = path.rpartition(".")[0] if missing_needs_parent else ""
+        if op == "not":
+            return lambda record: bool(values_at(record, path))
+        return lambda record: not values_at(record, path) and _has_group(record, parent)
     if value is None or isinstance(value, dict):
         raise FilterError(f"'{op}' on {content['field']!r} needs a value or a list of values")
     values = value if isinstance(value, list) else [value]

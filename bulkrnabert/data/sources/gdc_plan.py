@@ -1,31 +1,30 @@
-"""What is fetched from a portal and what is not, and why: the plan of a raw folder and the rules behind it.
+"""What is fetched from the GDC and what is not, and why: the plan of a raw folder, its files on disk.
 
-No network here: `/files` records go in, a plan comes out.
+No network here.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from pydantic import Field
+
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.errors import ConfigError, DataError, PortalAnswerError
-from bulkrnabert.keys import PLAN_JSON
-from bulkrnabert.provenance import write_json
+from bulkrnabert.data.sources.gdc_rules import Modality, SampleTypes, SelectionRules
+from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.keys import PATIENT_ID, PLAN_JSON, PROJECT_ID, REASON, REJECTED_TSV, RULE, SAMPLE_ID
+from bulkrnabert.provenance import atomic_path, write_json
 
 Json = dict[str, Any]
-Modality = Literal["rnaseq", "methylation"]
-SampleTypes = Literal["tumor", "all"]
 
 _FILE_ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _MAX_NAME = 200
-_ANALYTE_ORDER = {"rnaseq": "HRT", "methylation": "DGWX"}  # better first, as the Broad's Firehose ranked them
+_REJECTED_COLUMNS = ("file_id", "file_name", SAMPLE_ID, PATIENT_ID, "aliquot_id", PROJECT_ID, RULE, REASON)
 
 
 class PlannedFile(FrozenConfig):
@@ -37,7 +36,18 @@ class PlannedFile(FrozenConfig):
         patient_id: Submitter id of the case, as `TCGA-SA-0001`.
         sample_id: Submitter id of the sample, as `TCGA-SA-0001-01A`.
         aliquot_id: Submitter id of the aliquot, as `TCGA-SA-0001-01A-11R-A001-07`.
-        sample_type: As published, for example `Primary Tumor`, `Solid Tissue Normal`, `Metastatic`.
+        sample_type: As published, for example `Primary Tumor`, `Solid Tissue Normal`, `Metastatic`; where the portal
+            has none, TCGA's name for what its other fields say.
+        access: `open` or `controlled`.
+        tissue: `tumor`, `normal` or `unknown`; empty in plans that do not say it.
+        sample_code: TCGA's code of the sample type, as `01`; empty when nothing tells it.
+        vial: Letter after the sample code; this and the next three are empty where the barcode has none.
+        portion: Two digits.
+        analyte: Letter: R, T or H for RNA, D, G, W or X for DNA.
+        plate: Four characters.
+        platform: As published, for example `Illumina Human Methylation 450`.
+        version: Of the file, counted by the portal.
+        releases: Data releases that have the file, as `32.0 - 45.0`.
     """
 
     file_id: str
@@ -52,6 +62,15 @@ class PlannedFile(FrozenConfig):
     sample_type: str
     is_ffpe: bool
     access: str
+    tissue: str = ""
+    sample_code: str = ""
+    vial: str = ""
+    portion: str = ""
+    analyte: str = ""
+    plate: str = ""
+    platform: str = ""
+    version: str = ""
+    releases: str = ""
 
 
 class RejectedFile(PlannedFile):
@@ -62,14 +81,32 @@ class RejectedFile(PlannedFile):
 
 
 class Plan(FrozenConfig):
-    """Content of `plan.json`: what a raw folder holds, what was left out, and of which data release."""
+    """Content of `plan.json`: what a raw folder holds, what was left out, and of which data release.
+
+    Attributes:
+        api: The portal that was asked.
+        api_tag: Version of its interface.
+        data_release: As the portal names it.
+        requested: Projects as they were asked for; merged cohorts and `all-tcga` by their own names.
+        projects: Project ids, sorted.
+        merged: Merged cohorts that were asked for, and their projects.
+        sample_types: As `rules.tissue`.
+        filters: What the portal was asked for, in its own grammar; None where a list of files was given.
+        rules: What decided between `files` and `rejected`; None in plans that do not say it, and where a list of files
+            was given.
+    """
 
     source: Literal["gdc"] = "gdc"
     api: str
+    api_tag: str = ""
     data_release: str
+    requested: tuple[str, ...] = ()
     projects: tuple[str, ...]
+    merged: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     modality: Modality
     sample_types: SampleTypes
+    filters: Json | None = None
+    rules: SelectionRules | None = None
     files: tuple[PlannedFile, ...]
     rejected: tuple[RejectedFile, ...]
 
@@ -89,11 +126,19 @@ def read_plan(raw_folder: Path) -> Plan:
     Raises:
         DataError: there is none, or it is no plan.
     """
-    path = raw_folder / PLAN_JSON
+    if not (raw_folder / PLAN_JSON).exists():
+        raise DataError(f"{raw_folder}: no {PLAN_JSON} here; make the folder with `bulkrnabert download`")
+    return read_plan_file(raw_folder / PLAN_JSON)
+
+
+def read_plan_file(path: Path) -> Plan:
+    """Read a plan, wherever it lies.
+
+    Raises:
+        DataError: it cannot be read, or is no plan.
+    """
     try:
         values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{raw_folder}: no {PLAN_JSON} here; make the folder with `bulkrnabert download`") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a download plan: {error}") from error
     try:
@@ -102,201 +147,32 @@ def read_plan(raw_folder: Path) -> Plan:
         raise DataError(str(error)) from error
 
 
+def write_rejected(raw_folder: Path, plan: Plan) -> None:
+    """Write `rejected.tsv`: a row a file that the plan leaves out, with the rule and the reason, sorted by file id."""
+    lines = ["\t".join(_REJECTED_COLUMNS)]
+    for file in sorted(plan.rejected, key=lambda file: file.file_id):
+        values = file.model_dump()
+        lines.append("\t".join(" ".join(str(values[column]).split()) for column in _REJECTED_COLUMNS))
+    with atomic_path(raw_folder / REJECTED_TSV) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def file_path(raw_folder: Path, file: PlannedFile) -> Path:
     """Where a file of a plan lies in its raw folder."""
     return raw_folder / file.file_id / file.file_name
+
+
+def is_file_id(text: str) -> bool:
+    """Whether a text is a file id of the GDC: a UUID in lower case."""
+    return _FILE_ID.fullmatch(text) is not None
+
+
+def is_md5(text: str) -> bool:
+    """Whether a text is an md5 as the GDC writes it: 32 hexadecimal digits in lower case."""
+    return _MD5.fullmatch(text) is not None
 
 
 def safe_file_name(name: str) -> str:
     """A published file name without folders, hidden-file dots or unusual characters, at most 200 characters long."""
     base = _UNSAFE.sub("_", PurePosixPath(name.replace("\\", "/")).name).lstrip(".")
     return base[-_MAX_NAME:] or "unnamed"
-
-
-def _get_list(record: Json, key: str) -> list[Json]:
-    value = record.get(key)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _aliquots(sample: Json) -> list[str]:
-    return [
-        str(aliquot.get("submitter_id", ""))
-        for portion in _get_list(sample, "portions")
-        for analyte in _get_list(portion, "analytes")
-        for aliquot in _get_list(analyte, "aliquots")
-    ]
-
-
-class _Candidate:
-    """A `/files` record, read once: the facts of the plan and those that only the rules need."""
-
-    def __init__(self, hit: Json, modality: Modality) -> None:
-        cases = _get_list(hit, "cases")
-        case = cases[0] if cases else {}
-        samples = [sample for one in cases for sample in _get_list(one, "samples")]
-        sample = samples[0] if samples else {}
-        aliquots = [barcode for one in samples for barcode in _aliquots(one)]
-        self.n_sources = max(len(cases), len(samples), len(aliquots))
-        self.has_source = bool(cases and samples and aliquots)
-        self.tissue = str(sample.get("tissue_type") or "")
-        self.sample_type = str(sample.get("sample_type") or "")
-        self.platform = str(hit.get("platform") or "")
-        self.state = str(hit.get("state") or "")
-        self.annotations = _get_list(hit, "annotations")
-        self.is_ffpe = sample.get("preservation_method") == "FFPE" or any(
-            portion.get("is_ffpe") is True for portion in _get_list(sample, "portions")
-        )
-        self.planned = PlannedFile(
-            file_id=_checked_text(hit, "file_id", _FILE_ID),
-            file_name=safe_file_name(_checked_text(hit, "file_name", None)),
-            md5=_checked_text(hit, "md5sum", _MD5),
-            size=_checked_size(hit),
-            project_id=str((case.get("project") or {}).get("project_id") or ""),
-            case_id=str(case.get("case_id") or ""),
-            patient_id=str(case.get("submitter_id") or ""),
-            sample_id=str(sample.get("submitter_id") or ""),
-            aliquot_id=aliquots[0] if aliquots else "",
-            sample_type=self.sample_type,
-            is_ffpe=self.is_ffpe,
-            access=str(hit.get("access") or ""),
-        )
-        self.rank = self._rank(modality)
-
-    @property
-    def is_normal(self) -> bool:
-        return self.tissue == "Normal" or (not self.tissue and "Normal" in self.sample_type)
-
-    @property
-    def is_tumor(self) -> bool:
-        words = ("Tumor", "Cancer", "Metastatic")
-        return self.tissue == "Tumor" or (not self.tissue and any(word in self.sample_type for word in words))
-
-    def _rank(self, modality: Modality) -> tuple[int, str, str, int, str, str]:
-        """Smaller is better: primary before other tumours, vial, analyte, plate; the rest only settles ties."""
-        fields = self.planned.aliquot_id.split("-")
-        sample_code, portion, plate = (fields[index] if len(fields) > index else "" for index in (3, 4, 5))
-        analyte = portion[-1:]
-        order = _ANALYTE_ORDER[modality]
-        return (
-            0 if self.sample_type.startswith(("Primary", "Solid Tissue Normal")) else 1,
-            sample_code[:2],
-            sample_code[2:],
-            order.index(analyte) if analyte and analyte in order else len(order),
-            plate,
-            f"{self.planned.aliquot_id} {self.planned.file_id}",
-        )
-
-
-def _checked_text(hit: Json, key: str, pattern: re.Pattern[str] | None) -> str:
-    value = hit.get(key)
-    if not isinstance(value, str) or (pattern is not None and not pattern.match(value)):
-        raise PortalAnswerError(
-            f"/files: record {hit.get('id')!r} has {key} {value!r}; the portal's answer cannot be trusted"
-        )
-    return value
-
-
-def _checked_size(hit: Json) -> int:
-    value = hit.get("file_size")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise PortalAnswerError(f"/files: record {hit.get('id')!r} has file_size {value!r}; expected a number of bytes")
-    return value
-
-
-Rule = tuple[str, Callable[[_Candidate], str | None]]
-
-
-def _single_file_rules(sample_types: SampleTypes) -> list[Rule]:
-    """Rules that look at one file: name, and a function that returns the reason to leave it out, or None."""
-
-    def wrong_tissue(file: _Candidate) -> str | None:
-        if file.is_tumor or (sample_types == "all" and file.is_normal):
-            return None
-        wanted = "tumours" if sample_types == "tumor" else "tumours and normal tissue"
-        return f"sample type {file.sample_type or file.tissue or 'not reported'!r}; only {wanted} are wanted"
-
-    return [
-        (
-            "one_aliquot",
-            lambda file: (
-                None if file.has_source and file.n_sources == 1 else f"made from {file.n_sources} aliquots, not one"
-            ),
-        ),
-        ("released", lambda file: None if file.state == "released" else f"state {file.state!r}"),
-        ("open_access", lambda file: None if file.planned.access == "open" else f"access {file.planned.access!r}"),
-        (
-            "not_redacted",
-            lambda file: next(
-                (
-                    f"redaction: {note.get('category', 'no category')}"
-                    for note in file.annotations
-                    if note.get("classification") == "Redaction"
-                ),
-                None,
-            ),
-        ),
-        ("sample_type", wrong_tissue),
-        ("not_ffpe", lambda file: "FFPE sample" if file.is_ffpe else None),
-    ]
-
-
-def _replicate_reason(loser: _Candidate, winner: _Candidate) -> tuple[str, str]:
-    chosen = winner.planned
-    if loser.planned.sample_id == chosen.sample_id:
-        return "one_aliquot_a_sample", f"{chosen.aliquot_id} ({chosen.file_id}) is used for this sample"
-    return "one_sample_a_patient", f"{chosen.sample_id} is used for this patient's {loser.tissue.lower() or 'tissue'}"
-
-
-def select_files(
-    hits: Iterable[Json], modality: Modality, sample_types: SampleTypes
-) -> tuple[list[PlannedFile], list[RejectedFile]]:
-    """Choose one file for each patient and tissue (tumour, normal), and say why every other one is left out.
-
-    The choice does not depend on the order of the records. FFPE is out; a primary tumour comes before other tumours,
-    vial A before B; then the analyte; then the lowest plate.
-
-    Args:
-        hits: `/files` records. Not modified.
-        modality: Decides the order of analytes; methylation files of the rarer array are left out.
-        sample_types: `tumor`, or `all` for normal tissue too.
-    Returns:
-        Chosen and rejected files, each sorted by file id.
-    Raises:
-        PortalAnswerError: a record has no usable id, name, md5 or size.
-    """
-    rejected: list[RejectedFile] = []
-
-    def reject(file: _Candidate, rule: str, reason: str) -> None:
-        rejected.append(RejectedFile(**file.planned.model_dump(), rule=rule, reason=reason))
-
-    kept: list[_Candidate] = []
-    rules = _single_file_rules(sample_types)
-    for file in (_Candidate(hit, modality) for hit in hits):
-        for rule, reason_of in rules:
-            reason = reason_of(file)
-            if reason is not None:
-                reject(file, rule, reason)
-                break
-        else:
-            kept.append(file)
-
-    if modality == "methylation":
-        array = _main_array(kept)
-        for file in [file for file in kept if file.platform != array]:
-            reject(file, "one_array", f"{file.platform!r}; most files are {array!r} and arrays are not mixed")
-        kept = [file for file in kept if file.platform == array]
-
-    chosen: dict[tuple[str, bool], _Candidate] = {}
-    for file in sorted(kept, key=lambda file: file.rank):
-        winner = chosen.setdefault((file.planned.patient_id, file.is_normal), file)
-        if winner is not file:
-            reject(file, *_replicate_reason(file, winner))
-    return (
-        sorted((file.planned for file in chosen.values()), key=lambda file: file.file_id),
-        sorted(rejected, key=lambda file: file.file_id),
-    )
-
-
-def _main_array(files: list[_Candidate]) -> str:
-    counts = Counter(file.platform for file in files)
-    return min(counts, key=lambda platform: (-counts[platform], platform), default="")

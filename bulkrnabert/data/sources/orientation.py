@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 from bulkrnabert.data.genes import ENSEMBL_ID, SYMBOL_ENTREZ_ID
-from bulkrnabert.data.sources.delimited import ANNOTATION_COLUMNS, Grid
+from bulkrnabert.data.sources.delimited import ANNOTATION_COLUMNS, Grid, shorten
 from bulkrnabert.errors import DataError
 
 Orientation = Literal["genes-in-rows", "genes-in-columns"]
@@ -74,4 +74,4 @@ def _title_vote(grid: Grid) -> bool | None:
 
 
 def _shown(ids: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in ids[:3]) + (", …" if len(ids) > 3 else "")
+    return ", ".join(repr(shorten(name)) for name in ids[:3]) + (", …" if len(ids) > 3 else "")

@@ -30,7 +30,7 @@ def test_synth_then_download(study: Path, tmp_path: Path) -> None:
     assert plan["api"] == "embedded:study.json"
     assert plan["projects"] == ["TCGA-SYNA", "TCGA-SYNB"]
     assert plan["modality"] == "rnaseq"
-    assert set(plan["files"][0]) == {
+    assert set(plan["files"][0]) >= {
         *("file_id", "file_name", "md5", "size", "project_id", "case_id", "patient_id", "sample_id"),
         *("aliquot_id", "sample_type", "is_ffpe", "access"),
     }

@@ -34,6 +34,17 @@ def test_a_samplesheet_and_check_only(tmp_path: Path, table: Path) -> None:
     assert _run(["preprocess", "--samplesheet", str(sheet), "--check-only"]) == 2
 
 
+def test_survival_and_cohort_options_reach_the_files(tmp_path: Path, table: Path) -> None:
+    clinical = tmp_path / "c.csv"
+    clinical.write_text("sample_id,cohort,OS,OS.time\nS1,GBM,1,0\nS2,LGG,0,20\n")
+    out = tmp_path / "out"
+    arguments = ["preprocess", "--table", str(table), "--unit", "tpm", "--cohort", "STUDY", "--clinical", str(clinical)]
+    arguments += ["--zero-time", "half-day", "--alive-with-death", "follow-vital-status", "--merge", "GBMLGG"]
+    assert _run([*arguments, "--rescale-tpm", "--out", str(out)]) == 0
+    assert [path.name for path in out.glob("*.parquet")] == ["GBMLGG.rnaseq.parquet"]
+    assert "\tzero_time_as_half_day\t" in (out / "clinical.tsv").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -43,6 +54,12 @@ def test_a_samplesheet_and_check_only(tmp_path: Path, table: Path) -> None:
         (["--table", "{table}", "--unit", "tpm", "--out", "x"], "no cohort"),
         (["--table", "{table}", "--unit", "log2(tpm+1)", "--cohort", "A", "--out", "x"], "looks like a linear scale"),
         (["--out", "x"], "nothing to preprocess"),
+        (["--out", "x", "--min-coverage", "0.3"], "0.5<=x<=1.0"),
+        (["--out", "x", "--merge", "GBM"], "'GBM' is no merged cohort"),
+        (
+            ["--table", "{table}", "--unit", "tpm", "--modality", "methylation", "--cohort", "A", "--out", "x"],
+            "unit `tpm` of modality methylation",
+        ),
         (["--raw", "nowhere", "--out", "x"], "does not exist"),
     ],
 )

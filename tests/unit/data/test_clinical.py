@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from bulkrnabert.data.clinical import read_clinical_table, sample_from_barcode, sample_type_from_text
 from bulkrnabert.data.gdc_cases import read_gdc_cases
+from bulkrnabert.data.survival_endpoints import SurvivalPolicy
 from bulkrnabert.errors import DataError
 
 
@@ -117,6 +119,68 @@ def test_what_makes_survival_unusable(tmp_path: Path, rows: str, flags: str, tim
         assert row["event"] != row["event"]
     else:
         assert row["time_days"] == time_days
+
+
+@pytest.mark.parametrize(
+    ("policy", "time_days", "flags"),
+    [
+        (SurvivalPolicy(zero_time="half_day"), 0.5, "zero_time_as_half_day"),
+        (SurvivalPolicy(zero_time="keep"), 0.0, "zero_time_kept"),
+    ],
+)
+def test_zero_under_other_policies(tmp_path: Path, policy: SurvivalPolicy, time_days: float, flags: str) -> None:
+    path = write(tmp_path / "c.csv", "patient_id,event,time_days\nP1,1,0\n")
+    row = read_clinical_table(path, policy=policy).patients.iloc[0]
+    assert (row["time_days"], row["event"], row["flags"]) == (time_days, 1, flags)
+
+
+def many_times(tmp_path: Path, n: int, longest: float) -> Path:
+    rows = "".join(f"P{number},{number % 2},{longest * (number + 1) / n}\n" for number in range(n))
+    return write(tmp_path / "c.csv", "patient_id,event,time_days\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("n", "longest", "is_warned"), [(30, 120, True), (20, 120, False), (30, 300, False), (30, 4000, False)]
+)
+def test_times_that_look_like_months_are_named_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, n: int, longest: float, is_warned: bool
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        table = read_clinical_table(many_times(tmp_path, n, longest)).patients
+    assert table["time_days"].max() == longest
+    assert ("times look like months or years, not days" in caplog.text) == is_warned
+    assert ("the longest is 120, the median 62" in caplog.text) == is_warned
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint", "message"),
+    [
+        ("patient_id,OS_STATUS,OS_MONTHS\nP1,1:DECEASED,12\n", "OS", "`OS_MONTHS` is no column of days"),
+        (
+            "patient_id,OS,OS_MONTHS\nP1,1,12\n",
+            "OS",
+            r"Multiply months by 30\.4375 or years .*, name it `OS\.time`",
+        ),
+        ("patient_id,PFS_MONTHS\nP1,12\n", "PFI", "`PFS_MONTHS` is no column of days"),
+        ("patient_id,event,time_years\nP1,1,12\n", "OS", "`time_years` is no column of days"),
+    ],
+)
+def test_months_are_named_with_the_cure(tmp_path: Path, text: str, endpoint: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_clinical_table(write(tmp_path / "c.csv", text), endpoint)
+
+
+def test_months_beside_days_are_a_label(tmp_path: Path) -> None:
+    row = patient(write(tmp_path / "c.csv", "patient_id,OS,OS.time,OS_MONTHS\nP1,1,365,12\n"), "P1")
+    assert (row["time_days"], row["OS_MONTHS"]) == (365, "12")
+
+
+def test_columns_that_cannot_be_labels_are_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "c.csv", "patient_id,flags,endpoint,stage,,PFI,PFI.time,event\nP1,x,,II,y,1,5,0\n")
+    with caplog.at_level(logging.INFO):
+        row = patient(path, "P1", "PFI")
+    assert (row["stage"], row["flags"], row["endpoint"], row["event"]) == ("II", "", "PFI", 1)
+    assert "3 columns are not kept as labels: 'flags', '', 'event'" in caplog.text
 
 
 def test_labels_that_disagree_are_left_empty(tmp_path: Path) -> None:

@@ -254,3 +254,119 @@ def test_genes_and_samples_the_wrong_way_round(tmp_path: Path, name: str) -> Non
         path.write_text("#1.2\n2\t3\n" + body.to_csv(sep="\t", index=False))
     with pytest.raises(DataError, match=r"3 of 3 samples have gene ids for names, as 'ENSG00000000003'"):
         read_expression(path, fmt)
+
+
+def text_table(n_genes: int = 6) -> str:
+    rows = [f"ENSG{number:011d}\t{number}.5\t{number * 2}.25" for number in range(1, n_genes + 1)]
+    return "\n".join(["gene_id\tS1\tS2", *rows, ""])
+
+
+def test_missing_values_are_kept_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("gene_id\tS1\tS2\nENSG00000000003\t1\tNA\nENSG00000000005\t\t4\n")
+    table = read_expression(path, missing="keep")
+    np.testing.assert_array_equal(table.values, [[1, np.nan], [np.nan, 4]])
+    with pytest.raises(DataError, match="2 missing values"):
+        read_expression(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_encodings_and_line_ends(tmp_path: Path, encoding: str, line_end: str) -> None:
+    (tmp_path / "t.tsv").write_bytes(text_table().replace("\n", line_end).encode(encoding))
+    table = read_expression(tmp_path / "t.tsv")
+    assert table.sample_ids == ("S1", "S2")
+    np.testing.assert_array_equal(table.values[:, 0], [1.5, 2.25])
+
+
+def test_ids_as_they_stood_in_the_file_are_kept(tmp_path: Path) -> None:
+    frame(True).to_csv(tmp_path / "t.tsv", sep="\t")
+    assert read_expression(tmp_path / "t.tsv").raw_gene_ids == tuple(GENES)
+
+
+@pytest.mark.parametrize("name", ["salmon.merged.gene_tpm.tsv", "t.gct", "t.parquet", "t.h5ad"])
+def test_symbols_beside_the_ids_are_kept(tmp_path: Path, name: str) -> None:
+    """nf-core tables have gene_id, gene_name, samples; GCT has a Description; .h5ad has columns of var."""
+    path, genes = tmp_path / name, GENES[:2]
+    table = pd.DataFrame({"gene_id": genes, "gene_name": ["TSPAN6", "TNMD"], "S1": [1.5, 0.0], "S2": [4.0, 5.0]})
+    if name == "t.gct":
+        path.write_text(GCT)
+    elif name == "t.parquet":
+        table.to_parquet(path)
+    elif name == "t.h5ad":
+        var = pd.DataFrame({"gene_name": ["TSPAN6", "TNMD"]}, index=genes)
+        anndata.AnnData(EXPECTED, obs=pd.DataFrame(index=SAMPLES), var=var).write_h5ad(path)
+    else:
+        table.to_csv(path, sep="\t", index=False)
+    read = read_expression(path)
+    assert read.gene_ids == ("ENSG00000000003", "ENSG00000000005")
+    assert read.genes.symbols == ("TSPAN6", "TNMD")
+    np.testing.assert_array_equal(read.values, EXPECTED)
+
+
+def test_h5ad_with_ensembl_ids_in_a_column(tmp_path: Path) -> None:
+    var = pd.DataFrame({"gene_ids": GENES[:2]}, index=["TSPAN6", "TNMD"])
+    anndata.AnnData(EXPECTED, obs=pd.DataFrame(index=SAMPLES), var=var).write_h5ad(tmp_path / "t.h5ad")
+    read = read_expression(tmp_path / "t.h5ad")
+    assert (read.gene_ids, read.genes.symbols) == (("ENSG00000000003", "ENSG00000000005"), ("TSPAN6", "TNMD"))
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_matrix, np.asarray])
+def test_h5ad_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    values = np.arange(35, dtype=np.float32).reshape(7, 5)
+    adata = anndata.AnnData(kind(values), var=pd.DataFrame(index=[f"ENSG{number:011d}" for number in range(5)]))
+    adata.write_h5ad(tmp_path / "t.h5ad")
+    monkeypatch.setattr("bulkrnabert.data.sources.files.PIECE_BYTES", 8 * 5 * 3)  # three rows
+    np.testing.assert_array_equal(read_expression(tmp_path / "t.h5ad").values, values)
+
+
+def test_h5ad_without_x_names_its_layers(tmp_path: Path) -> None:
+    adata = anndata.AnnData(obs=pd.DataFrame(index=SAMPLES), var=pd.DataFrame(index=GENES), layers={"tpm": VALUES})
+    adata.write_h5ad(tmp_path / "t.h5ad")
+    with pytest.raises(DataError, match=r"no expression in `X`.*found the layers 'tpm', put one into X"):
+        read_expression(tmp_path / "t.h5ad")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(text_table().encode())[:-20], "the archive ends too early: a truncated download"),
+        (gzip.compress(b"<html>busy</html>"), "an HTML page, not a table"),
+        (gzip.compress(b""), "empty file"),
+        (b"PAR1" + bytes(20), "a binary table; name its format, parquet"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "a binary table; name its format, h5ad"),
+        (b"PK\x03\x04" + bytes(20), "an Excel workbook; save the table as TSV or CSV"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a text file"),
+        (text_table().encode("utf-16-le"), "not a text file"),
+        (text_table(5000).encode() + bytes(9), "it holds NUL bytes"),
+        (text_table().replace(".", ",").encode(), "numbers with commas, as '1,5' in column 'S1'"),
+        (text_table().replace("3.5", "3,5").encode(), "'3,5' is no number.*a decimal point, not a comma"),
+        (text_table().replace("ENSG00000000004", "G" * 10_000).encode(), r"mixed with 1 other names \('G{80}…'\)"),
+        (text_table().replace("3.5", "z" * 10_000).encode(), r"'z{80}…' is no number"),
+        (text_table().replace("ENSG00000000004", '"ENSG00000000004').encode(), "no regular table"),
+    ],
+)
+def test_hostile_files_have_one_clear_message(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_expression(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.tsv.gz"
+    rows = "".join(f"ENSG{number:011d}\t0\t0\n" for number in range(20_000))
+    path.write_bytes(gzip.compress(f"gene_id\tS1\tS2\n{rows}".encode()))
+    assert read_expression(path).values.shape == (2, 20_000)
+    monkeypatch.setattr("bulkrnabert.data.sources.delimited.UNPACKED_ALWAYS_BYTES", 100_000)
+    monkeypatch.setattr("bulkrnabert.data.sources.delimited.UNPACKED_TIMES", 2)
+    with pytest.raises(DataError, match=r"unpacks to more than .* GB from an archive.*unpack it yourself \(gzip -d\)"):
+        read_expression(path)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkrnabert.data.sources.delimited.LONGEST_LINE_BYTES", 1 << 21)
+    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(b"0" * (1 << 23)))
+    with pytest.raises(DataError, match="a line of more than 2 MB"):
+        read_expression(tmp_path / "t.tsv.gz")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from bulkrnabert.data.sources.gdc import GdcClient, PortalStatus, read_plan
-from bulkrnabert.data.sources.gdc_download import DownloadSummary, download, make_plan
+from bulkrnabert.data.sources.gdc import GdcClient, read_plan
+from bulkrnabert.data.sources.gdc_download import DownloadSummary, download
 from bulkrnabert.data.sources.gdc_faults import Fault
-from bulkrnabert.data.sources.gdc_plan import safe_file_name, select_files
 from bulkrnabert.data.sources.gdc_standin import ServerHandle, serve
 from bulkrnabert.data.synthetic import SyntheticStudy
 from bulkrnabert.errors import ConfigError, DataError, PortalAnswerError, PortalError
@@ -35,178 +32,15 @@ def client_of(portal: ServerHandle, **options: Any) -> GdcClient:
 def fetch(
     study: SyntheticStudy, out: Path, faults: tuple[Fault, ...] = (), projects: tuple[str, ...] = BOTH, **options: Any
 ) -> tuple[DownloadSummary, ServerHandle]:
-    with serve(study, faults) as portal, client_of(portal) as client:
+    n_workers = options.pop("n_workers", 4)
+    with serve(study, faults) as portal, client_of(portal, n_connections=n_workers) as client:
         return download(client, out, projects, options.pop("modality", "rnaseq"), **options), portal
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-# ---- choosing ----
-
-
-def record(barcode: str, **changes: Any) -> dict[str, Any]:
-    """A /files record; `barcode` as TCGA-ZZ-0001-01A-11R-A001-07."""
-    file_id = hashlib.md5(repr((barcode, changes)).encode()).hexdigest()
-    file_id = "-".join((file_id[:8], file_id[8:12], file_id[12:16], file_id[16:20], file_id[20:]))
-    kinds = {"01": ("Primary Tumor", "Tumor"), "06": ("Metastatic", "Tumor"), "11": ("Solid Tissue Normal", "Normal")}
-    sample_type, tissue_type = kinds[barcode[13:15]]
-    return {
-        "id": file_id,
-        "file_id": file_id,
-        "file_name": "x.tsv",
-        "md5sum": "0" * 32,
-        "file_size": 1,
-        "state": "released",
-        "access": "open",
-        "platform": "Illumina",
-        "cases": [
-            {
-                "case_id": f"case of {barcode[:12]}",
-                "submitter_id": barcode[:12],
-                "project": {"project_id": "TCGA-ZZZZ"},
-                "samples": [
-                    {
-                        "submitter_id": barcode[:16],
-                        "sample_type": sample_type,
-                        "tissue_type": tissue_type,
-                        "preservation_method": changes.pop("preservation_method", "OCT"),
-                        "portions": [
-                            {
-                                "is_ffpe": changes.pop("is_ffpe", False),
-                                "analytes": [{"aliquots": [{"submitter_id": barcode}]}],
-                            }
-                        ],
-                    }
-                ],
-            }
-        ],
-        **changes,
-    }
-
-
-def chosen(hits: list[dict[str, Any]], modality: Any = "rnaseq", sample_types: Any = "tumor") -> tuple[list[str], dict]:
-    files, rejected = select_files(hits, modality, sample_types)
-    return [file.aliquot_id for file in files], {file.aliquot_id: file.rule for file in rejected}
-
-
-PRIMARY = "TCGA-ZZ-0001-01A-11R-A010-07"
-
-
-@pytest.mark.parametrize(
-    ("loser", "changes", "rule"),
-    [
-        ("TCGA-ZZ-0001-01A-11R-A277-07", {}, "one_aliquot_a_sample"),  # higher plate
-        ("TCGA-ZZ-0001-01A-11T-A001-07", {}, "one_aliquot_a_sample"),  # analyte T after R, whatever the plate
-        ("TCGA-ZZ-0001-01B-11R-A001-07", {}, "one_sample_a_patient"),  # vial B, whatever the plate
-        ("TCGA-ZZ-0001-06A-11R-A001-07", {}, "one_sample_a_patient"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"is_ffpe": True}, "not_ffpe"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"preservation_method": "FFPE"}, "not_ffpe"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"access": "controlled"}, "open_access"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"state": "submitted"}, "released"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"annotations": [{"classification": "Redaction"}]}, "not_redacted"),
-        ("TCGA-ZZ-0001-01A-11H-A001-07", {"cases": []}, "one_aliquot"),
-        ("TCGA-ZZ-0001-11A-11R-A001-07", {}, "sample_type"),
-    ],
-)
-def test_one_tumour_a_patient(loser: str, changes: dict[str, Any], rule: str) -> None:
-    hits = [record(loser, **changes), record(PRIMARY)]
-    for order in (hits, hits[::-1]):
-        assert chosen(order) == ([PRIMARY], {"" if rule == "one_aliquot" else loser: rule})
-
-
-def test_an_ordinary_annotation_does_not_matter() -> None:
-    assert chosen([record(PRIMARY, annotations=[{"classification": "Notification"}])])[0] == [PRIMARY]
-
-
-def test_normal_tissue_is_chosen_beside_the_tumour_when_wanted() -> None:
-    hits = [record(PRIMARY), record("TCGA-ZZ-0001-11A-11R-A001-07"), record("TCGA-ZZ-0001-11B-11R-A001-07")]
-    files, rejected = chosen(hits, sample_types="all")
-    assert sorted(files) == [PRIMARY, "TCGA-ZZ-0001-11A-11R-A001-07"]
-    assert rejected == {"TCGA-ZZ-0001-11B-11R-A001-07": "one_sample_a_patient"}
-
-
-def test_the_only_metastasis_of_a_patient_is_used() -> None:
-    assert chosen([record("TCGA-ZZ-0002-06A-11R-A001-07")])[0] == ["TCGA-ZZ-0002-06A-11R-A001-07"]
-
-
-def test_tissue_is_read_from_the_sample_type_when_it_has_no_field_of_its_own() -> None:
-    hits = [record(PRIMARY), record("TCGA-ZZ-0001-11A-11R-A001-07")]
-    for hit in hits:
-        del hit["cases"][0]["samples"][0]["tissue_type"]
-    assert chosen(hits) == ([PRIMARY], {"TCGA-ZZ-0001-11A-11R-A001-07": "sample_type"})
-
-
-def test_a_file_of_two_cases_is_left_out() -> None:
-    pooled = record(PRIMARY)
-    pooled["cases"] *= 2
-    assert chosen([pooled]) == ([], {PRIMARY: "one_aliquot"})
-
-
-def test_arrays_are_not_mixed() -> None:
-    def array(number: int, platform: str) -> dict[str, Any]:
-        return record(f"TCGA-ZZ-000{number}-01A-11D-A001-05", platform=platform)
-
-    hits = [array(1, "450"), array(2, "27"), array(3, "450")]
-    files, rejected = chosen(hits, modality="methylation")
-    assert len(files) == 2
-    assert rejected == {"TCGA-ZZ-0002-01A-11D-A001-05": "one_array"}
-
-
-def test_records_are_not_changed_and_a_reason_names_the_winner() -> None:
-    hits = [record("TCGA-ZZ-0001-01B-11R-A001-07"), record(PRIMARY)]
-    before = copy.deepcopy(hits)
-    _, rejected = select_files(hits, "rnaseq", "tumor")
-    assert hits == before
-    assert rejected[0].reason == "TCGA-ZZ-0001-01A is used for this patient's tumor"
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("md5sum", None),
-        ("md5sum", "xyz"),
-        ("file_id", "../../etc"),
-        ("file_size", "12"),
-        ("file_size", -1),
-        ("file_name", 3),
-    ],
-)
-def test_records_that_cannot_be_trusted(key: str, value: object) -> None:
-    with pytest.raises(PortalAnswerError, match=key):
-        select_files([record(PRIMARY) | {key: value}], "rnaseq", "tumor")
-
-
-@pytest.mark.parametrize("project", ["../../evil", "TCGA-YY", ""])
-def test_files_of_a_project_that_nobody_asked_for(project: str) -> None:
-    hit = record(PRIMARY)
-    hit["cases"][0]["project"] = {"project_id": project}
-    answers = {"projects": [{"project_id": "TCGA-ZZ"}], "files": [hit], "cases": []}
-    client = SimpleNamespace(
-        api="http://portal",
-        status=lambda: PortalStatus("1.0", "1"),
-        query=lambda endpoint, **_: answers[endpoint],
-    )
-    with pytest.raises(PortalAnswerError, match="which was not asked for"):
-        make_plan(cast(GdcClient, client), ["TCGA-ZZ"], "rnaseq", "tumor", "portal")
-
-
-@pytest.mark.parametrize(
-    ("published", "safe"),
-    [
-        ("a-b_c.1.tsv", "a-b_c.1.tsv"),
-        ("../../evil", "evil"),
-        ("/etc/passwd", "passwd"),
-        ("..\\evil", "evil"),
-        (".hidden", "hidden"),
-        ("..", "unnamed"),
-        ("a b;c\n.tsv", "a_b_c_.tsv"),
-        ("x" * 300 + ".tsv", "x" * 196 + ".tsv"),
-    ],
-)
-def test_safe_file_name(published: str, safe: str) -> None:
-    assert safe_file_name(published) == safe
+    """What a raw folder holds for its readers; `.transfer` has times of this machine."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".transfer/")}
 
 
 # ---- the ordinary case ----
@@ -229,7 +63,7 @@ def test_raw_folder(study: SyntheticStudy, tmp_path: Path) -> None:
     assert lines[1] == f"{first.file_id}\t{first.file_name}\t{first.md5}\t{first.size}\t{plan.data_release}"
     assert len(lines) == 1 + len(plan.files)
     names = {path.name for path in (tmp_path / "raw").iterdir() if path.is_file()}
-    assert names == {"plan.json", "cases.json", "manifest.tsv"}
+    assert names == {"plan.json", "cases.json", "manifest.tsv", "rejected.tsv"}
 
 
 def test_every_oddity_is_handled(study: SyntheticStudy, tmp_path: Path) -> None:
@@ -262,7 +96,7 @@ def test_cases_are_kept_as_the_portal_sent_them(study: SyntheticStudy, tmp_path:
     expected = {case["case_id"]: case for case in study.cases()}
     assert [case["case_id"] for case in cases] == sorted(expected)
     for case in cases:
-        assert case == expected[case["case_id"]] | {"id": case["case_id"]}
+        assert case == case | expected[case["case_id"]]
 
 
 def test_methylation(study: SyntheticStudy, tmp_path: Path) -> None:
@@ -304,7 +138,7 @@ def test_same_request_same_folder(study: SyntheticStudy, tmp_path: Path) -> None
 def test_no_more_than_the_workers_at_once(study: SyntheticStudy, tmp_path: Path) -> None:
     slow = Fault(fault="stall", path="/data/", times=0, seconds=0.01)
     with serve(study, [slow]) as portal, client_of(portal, n_connections=3) as client:
-        download(client, tmp_path, BOTH, "rnaseq", n_workers=3)
+        download(client, tmp_path, BOTH, "rnaseq")
         assert 2 <= portal.max_in_flight <= 3
 
 
@@ -340,10 +174,18 @@ def test_after_a_failure_the_rest_is_fetched(study: SyntheticStudy, tmp_path: Pa
     with pytest.raises(PortalError, match=bad):
         fetch(study, tmp_path, (Fault(fault="corrupt", path=f"/data/{bad}", times=0),))
     assert not (tmp_path / "manifest.tsv").exists()
-    assert not list((tmp_path / bad).iterdir())
+    assert [path.suffix for path in (tmp_path / bad).iterdir()] == [".quarantine"]
+    assert (tmp_path / "failed.tsv").read_text().splitlines()[1].startswith(f"{bad}\t")
     again, _ = fetch(study, tmp_path)
     assert again.n_fetched == 1
     assert (tmp_path / "manifest.tsv").exists()
+    assert not (tmp_path / "failed.tsv").exists()
+    assert len(list((tmp_path / bad).iterdir())) == 1
+
+
+def final_files(raw: Path) -> list[Path]:
+    """Files under their final names."""
+    return [path for path in raw.glob("*/*") if path.suffix in (".tsv", ".txt")]
 
 
 def one_file_id(study: SyntheticStudy) -> str:
@@ -438,7 +280,10 @@ def test_every_failed_file_is_listed(study: SyntheticStudy, tmp_path: Path) -> N
     assert all(file.file_id in message and file.sample_id in message for file in plan.files)
     assert caught.value.exit_code == 1
     assert not (tmp_path / "manifest.tsv").exists()
-    assert not [path for path in tmp_path.glob("*/*") if path.is_file()]
+    assert not final_files(tmp_path)
+    lines = [line.split("\t") for line in (tmp_path / "failed.tsv").read_text().splitlines()]
+    assert lines[0] == ["id", "sample_id", "reason"]
+    assert [line[:2] for line in lines[1:]] == [[file.file_id, file.sample_id] for file in plan.files]
 
 
 def test_wrong_md5_in_the_metadata(study: SyntheticStudy, tmp_path: Path) -> None:
@@ -462,8 +307,8 @@ def test_a_refused_file_is_not_asked_for_again(
 def test_a_replaced_file_is_explained(study: SyntheticStudy) -> None:
     old = next(file for file in study.all_files.values() if file.change == "superseded")
     with serve(study) as portal, client_of(portal) as client:
-        assert client.explain_missing(old.file_id) == f"superseded in data release 1.0, replaced by {old.replaced_by}"
-        assert client.explain_missing("nobody") == ""
+        assert str(client.fate(old.file_id)) == f"superseded in data release 1.0, replaced by {old.replaced_by}"
+        assert client.fate("nobody") is None
 
 
 def test_hostile_names_stay_inside_the_folder(study: SyntheticStudy, tmp_path: Path) -> None:
@@ -479,7 +324,7 @@ def test_hostile_names_stay_inside_the_folder(study: SyntheticStudy, tmp_path: P
         (Fault(fault="html_200", times=0), PortalAnswerError, "expected JSON, found <html>.*address of a GDC portal"),
         (Fault(fault="empty_200", times=0), PortalAnswerError, "expected JSON"),
         (Fault(fault="json_200", path="/status"), PortalAnswerError, "expected a GDC status with `data_release`"),
-        (Fault(fault="json_200", path="/files"), PortalAnswerError, "expected `data.hits`"),
+        (Fault(fault="json_200", path="/files"), PortalAnswerError, "the portal says: internal error"),
         (Fault(fault="warnings", path="/files"), PortalAnswerError, "warns.*demographic.gender"),
         (Fault(fault="status", status=404, path="/cases"), PortalAnswerError, "/cases: answered 404.*GDC portal"),
         (Fault(fault="status", status=500, path="/files", times=0), PortalError, "/files: answered 500"),
@@ -515,7 +360,7 @@ def test_a_total_that_changes_between_pages(study: SyntheticStudy) -> None:
 def test_nobody_answers(tmp_path: Path) -> None:
     with (
         GdcClient("http://127.0.0.1:9", n_retries=1, backoff_s=0.0) as client,
-        pytest.raises(PortalError, match=r"no answer after 2 tries.*check the portal's address.*and the network"),
+        pytest.raises(PortalError, match=r"no answer .*after 2 tries; check the portal's address.*and the network"),
     ):
         download(client, tmp_path / "raw", BOTH, "rnaseq")
     assert not (tmp_path / "raw").exists()
@@ -526,8 +371,8 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 def test_unknown_projects_are_all_named_with_the_nearest(study: SyntheticStudy, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        fetch(study, tmp_path, projects=("tcga-syna", "TCGA-SYNB", "TARGET"))
-    assert "no project 'tcga-syna'" in str(caught.value)
+        fetch(study, tmp_path, projects=("tcga-synx", "TCGA-SYNB", "TARGET"))
+    assert "no project 'TCGA-SYNX'" in str(caught.value)
     assert "the nearest are TCGA-SYNA" in str(caught.value)
     assert "no project 'TARGET'" in str(caught.value)
     assert "no project 'TCGA-SYNB'" not in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 
 from bulkrnabert.data.cohort_source import InputOptions
 from bulkrnabert.data.inputs import collect_sources
-from bulkrnabert.data.preprocess import plan_cohorts, write_cohorts
+from bulkrnabert.data.preprocess import PlanOptions, plan_cohorts, write_cohorts
 from bulkrnabert.data.samplesheet import make_row
 from bulkrnabert.data.tables import read_cohorts
 from bulkrnabert.errors import DataError, VocabularyError
@@ -35,16 +35,18 @@ def run(
     out: Path,
     *rows: tuple[str, Path, str, Path | None],
     raw: tuple[Path, ...] = (),
-    vocabulary: Path | None = None,
+    methylation: tuple[tuple[str, Path, str, Path | None], ...] = (),
+    plan: PlanOptions | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     made = [make_row(cohort, path, "", unit, clinical) for cohort, path, unit, clinical in rows]
-    return write_cohorts(plan_cohorts(collect_sources(raw, made, InputOptions(**options)), vocabulary), out)
+    made += [make_row(cohort, path, "", unit, clinical, "methylation") for cohort, path, unit, clinical in methylation]
+    return write_cohorts(plan_cohorts(collect_sources(raw, made, InputOptions(**options)), plan), out)
 
 
 def rejected(out: Path) -> dict[str, str]:
     table = pd.read_csv(out / "rejected.tsv", sep="\t", dtype=str, keep_default_na=False)
-    assert table.columns.tolist() == ["sample_id", "patient_id", "cohort", "file", "rule", "reason"]
+    assert table.columns.tolist() == ["sample_id", "patient_id", "cohort", "file", "rule", "reason", "modality"]
     return dict(zip(table["sample_id"], table["rule"], strict=True))
 
 
@@ -67,6 +69,7 @@ def test_two_tables_share_genes_and_unit(tmp_path: Path) -> None:
         "B.rnaseq.parquet",
         "clinical.tsv",
         "genes.tsv",
+        "genes_dropped.tsv",
         "rejected.tsv",
         "summary.json",
     ]
@@ -207,7 +210,7 @@ def test_samples_without_usable_values_are_rejected(tmp_path: Path) -> None:
     run(tmp_path / "out", ("A", table, "tpm", None))
     assert rejected(tmp_path / "out") == {"S2": "no_expression", "S3": "not_finite"}
     table = write_table(tmp_path / "b.tsv", {"S2": [0.0, 0.0, 0.0]}, GENES)
-    with pytest.raises(DataError, match="cohort B: no sample has usable values"):
+    with pytest.raises(DataError, match="cohort B, rnaseq: no sample has usable values"):
         run(tmp_path / "empty", ("B", table, "tpm", None))
     assert not (tmp_path / "empty").exists()
 
@@ -246,15 +249,15 @@ def test_vocabulary(tmp_path: Path) -> None:
     table = write_table(tmp_path / "a.tsv", {"S1": [1.0, 700.5, 3.0]}, GENES)
     vocabulary = tmp_path / "v.txt"
     vocabulary.write_text("TP53\nA2M\n")
-    summary = run(tmp_path / "out", ("A", table, "tpm", None), vocabulary=vocabulary)
+    summary = run(tmp_path / "out", ("A", table, "tpm", None), plan=PlanOptions(vocabulary=vocabulary))
     assert read_cohorts(tmp_path / "out").genes.gene_ids == ("TP53", "A2M")
     assert summary["genes"]["dropped"][0]["rule"] == "not_in_vocabulary"
     vocabulary.write_text("TP53\nA2M\nMYC\n")
     with pytest.raises(VocabularyError, match=r"has only 66\.7% of the 3 genes .* missing MYC"):
-        run(tmp_path / "out", ("A", table, "tpm", None), vocabulary=vocabulary)
+        run(tmp_path / "out", ("A", table, "tpm", None), plan=PlanOptions(vocabulary=vocabulary))
     vocabulary.write_text("ENSG00000000003\n")
     with pytest.raises(VocabularyError, match="give a vocabulary of the same kind"):
-        run(tmp_path / "out", ("A", table, "tpm", None), vocabulary=vocabulary)
+        run(tmp_path / "out", ("A", table, "tpm", None), plan=PlanOptions(vocabulary=vocabulary))
 
 
 def test_out_that_is_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_a_good_sheet(folder: Path) -> None:
     assert (str(second.unit), second.clinical, second.where) == ("tpm", None, "row 4")
 
 
+def test_a_table_may_be_listed_for_each_modality(folder: Path) -> None:
+    text = HEADER + "A,rnaseq,a.tsv,,zscore,\nA,methylation,a.tsv,,zscore,\n"
+    assert [row.modality for row in read_samplesheet(sheet(folder, text))] == ["rnaseq", "methylation"]
+
+
 def test_tab_separated_without_optional_columns(folder: Path) -> None:
     (row,) = read_samplesheet(sheet(folder, "cohort\tmodality\tpath\tunit\nA\trnaseq\ta.tsv\ttpm\n", "sheet.tsv"))
     assert row.format == ""
@@ -61,7 +66,8 @@ def test_paths_are_relative_to_the_sheet_behind_a_link(folder: Path) -> None:
         (HEADER + ",rnaseq,a.tsv,,tpm,\n", "row 2: no cohort"),
         (HEADER + "my cohort,rnaseq,a.tsv,,tpm,\n", "row 2: cohort 'my cohort'; a cohort is named with letters"),
         (HEADER + "A,rnasq,a.tsv,,tpm,\n", "row 2: unknown modality 'rnasq', did you mean 'rnaseq'"),
-        (HEADER + "A,methylation,a.tsv,,beta,\n", "this release reads rnaseq only"),
+        (HEADER + "A,methylation,a.tsv,,tpm,\n", "row 2: unit `tpm` of modality methylation; give beta,"),
+        (HEADER + "A,rnaseq,a.tsv,,sqrt(beta),\n", "row 2: unit `sqrt(beta)` of modality rnaseq; beta values are of"),
         (HEADER + "A,rnaseq,,,tpm,\n", "row 2: no path"),
         (HEADER + "A,rnaseq,b.tsv,,tpm,\n", "row 2: 'b.tsv' not found"),
         (HEADER + "A,rnaseq,a.tsv,xls,tpm,\n", "row 2: unknown format 'xls'"),

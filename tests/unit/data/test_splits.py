@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bulkrnabert.data import splits as splitting
+from bulkrnabert.data.probe_jobs import plan_jobs
 from bulkrnabert.errors import ConfigError, DataError
 
 
@@ -164,7 +165,12 @@ def test_other_bad_input_has_a_message() -> None:
         ("sample_id\tpatient_id\nS\tP\n", "columns are sample_id, patient_id"),
         ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\t0\nS\tP\tA\t0\t0\n", "'S' has more than one row"),
         ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\t0\nT\tP\tA\t0\t1\n", "'P' is in more than one"),
-        ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\t0\nT\tP\tA\t1\t0\n", "more than one judged"),
+        ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\t-1\n", "in folds none of fold_r0"),
+        ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\t0\nT\tQ\tA\t1\t2\n", "in folds 0, 2 of fold_r0"),
+        (
+            "sample_id\tpatient_id\tcohort\tjudged\tfold_r0\tfold_r1\nS\tP\tA\t1\t0\t0\nT\tQ\tA\t1\t1\t0\n",
+            "fold_r1 has 1 folds, fold_r0 another",
+        ),
         ("sample_id\tpatient_id\tcohort\tjudged\tfold_r0\nS\tP\tA\t1\tx\n", "fold_r0 holds something other"),
         ("", "cannot be read"),
     ],
@@ -193,7 +199,7 @@ def test_jobs_and_why_not() -> None:
     samples = make_samples({"A": 40, "B": 12})
     clinical = make_clinical(samples)
     splits = splitting.make_splits(samples, clinical, 3, 1, 0)
-    plan = splitting.plan_jobs(splits, clinical)
+    plan = plan_jobs(splits, clinical)
     assert list(zip(plan.jobs["task"], plan.jobs["scope"], strict=True)) == [
         ("cancer_type", "pan"),
         ("survival", "pan"),
@@ -202,13 +208,13 @@ def test_jobs_and_why_not() -> None:
     assert list(plan.jobs["n_events"]) == ["", 26, 20]
     assert list(plan.skipped["scope"]) == ["B"]
     assert "6 events among 12 patients" in plan.skipped["reason"].iloc[0]
-    assert len(splitting.plan_jobs(splits, clinical, min_events=6).skipped) == 0
+    assert len(plan_jobs(splits, clinical, min_events=6).skipped) == 0
 
 
 def test_one_cohort_is_neither_classified_nor_pooled() -> None:
     samples = make_samples({"A": 40})
     clinical = make_clinical(samples)
-    plan = splitting.plan_jobs(splitting.make_splits(samples, clinical, 3, 1, 0), clinical)
+    plan = plan_jobs(splitting.make_splits(samples, clinical, 3, 1, 0), clinical)
     assert list(plan.jobs["scope"]) == ["A"]
     assert "has 1 classes" in plan.skipped["reason"].iloc[0]
     assert "one cohort only" in plan.skipped["reason"].iloc[1]
@@ -219,7 +225,7 @@ def test_another_label_and_its_rare_classes() -> None:
     clinical = make_clinical(samples)
     clinical.loc[:1, "sex"] = "not stated"
     splits = splitting.make_splits(samples, clinical, 3, 1, 0, label_column="sex")
-    plan = splitting.plan_jobs(splits, clinical, label_column="sex")
+    plan = plan_jobs(splits, clinical, label_column="sex")
     assert plan.jobs.loc[0, "label_column"] == "sex"
     assert plan.jobs.loc[0, "n_patients"] == 28
     assert "2 patients left out" in plan.skipped.loc[0, "reason"]
@@ -228,7 +234,7 @@ def test_another_label_and_its_rare_classes() -> None:
 def test_unusable_follow_up_is_not_used() -> None:
     samples = make_samples({"A": 4})
     clinical = make_clinical(samples)
-    clinical["time_days"] = [0.0, -5.0, np.nan, 8.0]
+    clinical["time_days"] = [0.0, -5.0, np.nan, 8.0]  # a zero is there only if `preprocess` was told to keep it
     usable = splitting.survival_of(samples, clinical)
-    assert usable["time_days"].isna().tolist() == [True, True, True, False]
-    assert usable["event"].isna().tolist() == [True, True, True, False]
+    assert usable["time_days"].isna().tolist() == [False, True, True, False]
+    assert usable["event"].isna().tolist() == [False, True, True, False]

@@ -9,10 +9,13 @@ from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 
 from bulkrnabert.cli.tokenize import command
+from bulkrnabert.data.coexpression import bin_statistics, coexpression_table
 from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.masking import IGNORED, mask_tokens
 from bulkrnabert.data.splits import Splits, write_tsv
 from bulkrnabert.data.tables import Cohorts, CohortTableWriter, TableHeader, cohort_path
 from bulkrnabert.data.tokenize import most_variable_genes, tokenize_cohorts
+from bulkrnabert.data.tokenizer import BinnedTokenizer, Selection
 from bulkrnabert.data.tokens import read_tokens
 from bulkrnabert.errors import ConfigError, DataError
 
@@ -99,3 +102,44 @@ def test_command(tmp_path: Path) -> None:
     assert list(tokens.samples["part"]) == ["train", "train", "train", "held_out"]
     result = CliRunner().invoke(command, [*options, "--split-id", "r7f0"])
     assert isinstance(result.exception, ConfigError)
+
+
+def test_missing_genes_are_masked_or_zero_as_asked(cohorts: Cohorts, caplog: pytest.LogCaptureFixture) -> None:
+    cohorts.values[1, 2] = cohorts.values[3, 0] = np.nan
+    everyone = {"S1", "S2", "S3", "S4"}
+    with caplog.at_level("INFO"):
+        masked = tokenize_cohorts(cohorts, everyone, "all", "", max_genes=0)
+    assert caplog.text.count("2 of 12 values are missing and become <mask>") == 1
+    zero = tokenize_cohorts(cohorts, everyone, "all", "", max_genes=0, missing="zero")
+    is_missing = np.isnan(cohorts.values)
+    assert (masked.token_ids[is_missing] == 65).all() and (zero.token_ids[is_missing] == 0).all()
+    assert_array_equal(masked.token_ids[~is_missing], zero.token_ids[~is_missing])
+    assert (masked.tokenizer.missing, zero.tokenizer.missing) == ("mask", "zero")
+
+
+def test_genes_that_nobody_has_are_chosen_last_and_never_predicted(cohorts: Cohorts) -> None:
+    cohorts.values[:, 0] = np.nan
+    tokens = tokenize_cohorts(cohorts, {"S1", "S2", "S3", "S4"}, "all", "", max_genes=2)
+    assert tokens.gene_ids == ("ENSG2", "ENSG3")
+    everything = tokenize_cohorts(cohorts, {"S1", "S2", "S3", "S4"}, "all", "", max_genes=0).token_ids
+    generators = [np.random.default_rng(number) for number in range(4)]
+    masked = mask_tokens(everything, generators, mask_fraction=1.0, n_bins=64)
+    assert (masked.masked_idx[:, :2] == [1, 2]).all()
+    assert (masked.targets[:, 2] == IGNORED).all() and (masked.inputs[:, 0] == 65).all()
+    statistics = bin_statistics(everything, 64)
+    assert (statistics.mean[0], statistics.deviation[0]) == (0, 0)
+    start = coexpression_table(everything, statistics, 64, 8, np.random.default_rng(0))
+    assert np.isfinite(start).all()
+
+
+def test_the_training_part_is_fitted_as_a_table_of_its_own(cohorts: Cohorts) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(2, 1, (200, 700)).astype(np.float32)
+    rows, columns = np.arange(0, 200, 3), np.arange(699, 0, -7)
+    part = values[np.ix_(rows, columns)]
+    for unit in ("tpm", "zscore"):
+        selection = Selection(values, rows, columns)
+        assert BinnedTokenizer.fit_selection(selection, unit) == BinnedTokenizer.fit(part, unit)
+        tokenizer = BinnedTokenizer.fit(part, unit)
+        assert_array_equal(tokenizer.encode_selection(selection, unit), tokenizer.encode(part, unit))
+    assert_array_equal(most_variable_genes(values, "tpm", 50, rows), most_variable_genes(values[rows], "tpm", 50))

@@ -24,6 +24,7 @@ from bulkrnabert.errors import DataError
         ("zscore", "zscore"),
         ("log2_ratio", "log2_ratio"),
         ("beta", "beta"),
+        ("Sqrt( beta )", "sqrt(beta)"),
     ],
 )
 def test_known_units(text: str, canonical: str) -> None:
@@ -53,6 +54,7 @@ def test_a_log_needs_its_pseudo_count(text: str) -> None:
         ("log2(tpm+0.001)", [-9.9658, 2.0], [0.0, 3.999]),
         ("rsem", [1.0, 2.0], [1.0, 2.0]),
         ("zscore", [-1.0, 2.0], [-1.0, 2.0]),
+        ("sqrt(beta)", [0.0, 0.5, 1.0], [0.0, 0.25, 1.0]),
     ],
 )
 def test_values_become_what_tables_hold(text: str, values: list[float], expected: list[float]) -> None:
@@ -109,6 +111,7 @@ CENTRED = np.array([[-2.2, -0.5, 0.4, 1.8]])
         (np.array([[-9.97, 5.0]]), "log2(tpm+1)", "a zero would be 0"),
         (LINEAR, "beta", "between 0 and 1"),
         (np.array([[-0.1, 0.5]]), "beta", "between 0 and 1"),
+        (np.array([[0.1, 1.5]]), "sqrt(beta)", "between 0 and 1"),
         (LINEAR, "zscore", "looks like a linear scale"),
         (np.array([[np.nan]]), "tpm", "no number in the table"),
     ],
@@ -144,3 +147,15 @@ def test_a_few_values_under_the_floor_pass_but_not_many() -> None:
     values[0, :20] = -0.8
     with pytest.raises(DataError, match=r"2\.0% of the values lie below"):
         check_scale(values, parse_unit("log2(rsem+1)"), "mine.tsv")
+
+
+def test_estimates_of_counts_need_not_be_whole_numbers() -> None:
+    unit = parse_unit("estimated_counts")
+    assert (str(unit), unit.base) == ("estimated_counts", "counts")
+    with pytest.raises(DataError, match="say `estimated_counts`"):
+        check_scale(LINEAR, parse_unit("counts"), "mine.tsv")
+    check_scale(LINEAR, unit, "mine.tsv")
+    with pytest.raises(DataError, match="has no negative value"):
+        check_scale(-LINEAR, unit, "mine.tsv")
+    stored = to_stored(np.array([[10.5, 10.5]]), unit, np.array([1000, 4000]))
+    np.testing.assert_allclose(stored.values, [[800_000.0, 200_000.0]])

@@ -214,7 +214,8 @@ def test_command_on_cohorts(checkpoint: Path, model: PretrainedModel, tmp_path: 
         file.write(samples, VALUES.astype(np.float32))
     assert run(checkpoint, tmp_path / "e.h5ad", "--cohorts", folder) is None
     adata = anndata.read_h5ad(tmp_path / "e.h5ad")
-    assert list(adata.obs.columns) == ["patient_id", "cohort", "sample_type"]
+    assert list(adata.obs.columns) == ["patient_id", "cohort", "sample_type", "missing_share"]
+    assert list(adata.obs["missing_share"]) == [0.0] * 5
     assert list(adata.obs["patient_id"]) == ["P0", "P1", "P2", "P3", "P4"]
     assert_allclose(adata.obsm["X_bulkrnabert"], expected(model), rtol=1e-4, atol=1e-5)
 
@@ -258,3 +259,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_full_length_fits_in_4_gib() -> None:
     done = subprocess.run([sys.executable, "-c", FULL_LENGTH], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 4 * 2**20, "kilobytes"
+
+
+def test_the_missing_share_goes_with_every_embedding(
+    checkpoint: Path, table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lacking = frame().drop(columns=GENE_IDS[0])
+    lacking.iloc[2, 1] = float("nan")
+    lacking.rename_axis("sample").to_csv(table, sep="\t", na_rep="NA")
+    with caplog.at_level("INFO"):
+        assert run(checkpoint, tmp_path / "e.h5ad", "--table", table, "--unit", "tpm") is None
+    share = anndata.read_h5ad(tmp_path / "e.h5ad").obs["missing_share"]
+    assert_allclose(share, [0.125, 0.125, 0.25, 0.125, 0.125])
+    assert "of the model's genes a sample lacks 15.0% on average and 25.0% at most" in caplog.text
+    assert run(checkpoint, tmp_path / "e.parquet", "--table", table, "--unit", "tpm") is None
+    assert_allclose(pq.read_table(tmp_path / "e.parquet").column("missing_share"), share)

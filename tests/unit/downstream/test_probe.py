@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from anndata import AnnData
 from bulkrnabert.data.splits import Splits, make_splits
 from bulkrnabert.downstream.embeddings import Embeddings, read_embeddings
 from bulkrnabert.downstream.job import Job, embeddings_by_split, expression_rows, make_job
-from bulkrnabert.downstream.predictions import Predictions, read_predictions, write_predictions
+from bulkrnabert.downstream.predictions import read_predictions, write_predictions
 from bulkrnabert.downstream.probe import predict_logistic, predict_mlp, probe_embeddings
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.evaluate.baselines import expression_features, most_variable, principal_components, run_baselines
+from bulkrnabert.evaluate.baselines import run_baselines
+from bulkrnabert.evaluate.expression import expression_features, most_variable, principal_components
 
 N = 40
 
@@ -184,7 +186,7 @@ def test_linear_units_are_logged_others_are_not() -> None:
 def test_predictions_of_every_method_and_back_from_the_file(splits: Splits, tmp_path: Path) -> None:
     clinical = make_study()[1]
     expression = np.random.default_rng(1).normal(size=(N, 12))
-    for task, n_methods in (("cancer_type", 5), ("survival", 4)):
+    for task, n_methods in (("cancer_type", 8), ("survival", 6)):
         job: Job = make_job(splits, clinical, task, "pan")  # type: ignore[arg-type]
         features = embeddings_by_split(job, [encoder_output(splits, "all")], [Path("one")])
         heads = probe_embeddings(job, features, 0, encoder_split="all")
@@ -194,11 +196,17 @@ def test_predictions_of_every_method_and_back_from_the_file(splits: Splits, tmp_
         assert (both.groupby("method").size() == N).all()
         assert set(heads.frame["split_id"]) == {"all"}
         assert set(baselines.frame["split_id"]) == {"r0f0", "r0f1"}
-        write_predictions(Predictions(both, heads.classes, splits.sha256), tmp_path / "predictions.parquet")
+        write_predictions(replace(baselines, frame=both), tmp_path / "predictions.parquet")
         again = read_predictions(tmp_path / "predictions.parquet")
+        assert again.survival_days == heads.survival_days
+        assert list(again.not_estimable) == ([] if task == "cancer_type" else ["clinical alone"])
         assert (again.classes, again.split_sha256) == (heads.classes, splits.sha256)
         used = ["label", "predicted"] if task == "cancer_type" else ["time_days", "event", "risk"]
         assert again.frame[used].notna().all().all()
+    survival = np.stack(again.frame["survival_probabilities"].tolist())
+    assert survival.shape == (len(again.frame), len(again.survival_days))
+    assert ((survival >= 0) & (survival <= 1)).all()
+    assert (np.diff(survival, axis=1) <= 1e-6).all()
     assert again.frame["probabilities"].isna().all()
 
 
@@ -208,5 +216,7 @@ def test_a_file_that_is_no_predictions(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_predictions(path)
     pd.DataFrame({"task": ["survival"]}).to_parquet(path)
-    with pytest.raises(DataError, match=r"brb\.classes, brb\.split_sha256 missing; expected a file that `probe` wrote"):
+    with pytest.raises(
+        DataError, match=r"brb\.survival_days, brb\.not_estimable missing; expected a file that `probe` wrote"
+    ):
         read_predictions(path)

@@ -100,6 +100,27 @@ def test_a_stratum_without_events_takes_the_pooled_baseline_and_is_counted() -> 
     assert risk[2] == pytest.approx(np.log(pooled))
 
 
+def test_survival_probabilities_by_hand() -> None:
+    # stratum 0: jumps 1/2 at 1, 1 at 2; stratum 1 has no event, and takes the pooled curve times a share
+    follow_up = labels([1, 2, 3, 4], [1, 1, 0, 0], [0, 0, 1, 1])
+    baseline = survival.fit_baseline(np.zeros(4), follow_up)
+    share = 0.5 / (0.5 + 2 * (1 / 4 + 1 / 3))
+    found = survival.survival_probabilities(
+        np.array([0.0, np.log(2), 0.0, 0.0]), np.array([0, 0, 1, 7]), baseline, np.array([0.5, 1.0, 2.5])
+    )
+    hazards = np.array(
+        [[0, 1 / 2, 3 / 2], [0, 1, 3], [0, share / 4, share * (1 / 4 + 1 / 3)], [0, 1 / 4, 1 / 4 + 1 / 3]]
+    )
+    np.testing.assert_allclose(found, np.exp(-hazards))
+
+
+def test_the_grid_ends_with_the_last_event_and_holds_whole_years() -> None:
+    grid = survival.survival_grid(labels([100, 1200, 3000], [1, 1, 0]))
+    assert grid[-1] == 1200
+    assert np.isin([30.0, 365.25, 1095.75], grid).all()
+    assert len(grid) == 42
+
+
 def test_pooled_risk_keeps_the_order_within_a_stratum() -> None:
     follow_up = labels([1, 2, 3, 4], [1, 1, 1, 1], [0, 0, 1, 1])
     predictor = np.array([0.3, -0.2, 1.0, 0.9])

@@ -49,6 +49,7 @@ def make_predictions(splits: Splits, clinical: pd.DataFrame, task: str) -> Predi
     frames = []
     for method, role in (("oracle", "model"), ("nothing", "baseline")):
         frame = rows[["sample_id", "patient_id", "cohort"]].assign(
+            stratum=rows["cohort"],
             task=task,
             scope="pan",
             method=method,
@@ -91,22 +92,45 @@ def numbers_of(splits: Splits, task: str, **changes: object) -> dict[str, object
 def test_classification_numbers(splits: Splits) -> None:
     numbers = numbers_of(splits, "cancer_type")
     table = results_table(numbers).set_index(["method", "metric"])
-    assert (table.loc["oracle", "value"] == 1.0).all()
+    better_low = ["expected_calibration_error", "brier_score", "log_loss"]
+    assert (table.loc["oracle", "value"].drop(better_low) == 1.0).all()
+    assert table.loc["oracle", "value"][better_low].tolist() == pytest.approx([0, 0, 0])
+    assert table.loc["nothing", "value"][better_low].tolist() == pytest.approx([0, 0.5, np.log(2)])
     assert table.loc[("nothing", "accuracy"), "value"] == 0.5
     assert table.loc[("nothing", "auroc_ovr_macro"), "value"] == 0.5
     low, high = table.loc[("nothing", "accuracy"), ["low", "high"]]
     assert 0.25 < low < 0.5 < high < 0.75
     assert numbers["confusion"][0]["matrix"] == [[24, 0], [0, 24]]  # type: ignore[index]
+    assert numbers["per_class"][1]["classes"] == [  # type: ignore[index]
+        {"label": "A", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "n": 24},
+        {"label": "B", "precision": None, "recall": 0.0, "f1": 0.0, "n": 24},
+    ]
+    assert numbers["reliability"][1]["bins"] == [  # type: ignore[index]
+        {"low": 0.5, "high": 0.6, "mean_probability": 0.5, "observed_share": 0.5, "n": 48}
+    ]
+    (compared,) = numbers["comparisons"]  # type: ignore[misc]
+    assert (compared["method"], compared["against"], compared["metric"]) == ("oracle", "nothing", "macro_f1")
+    assert compared["difference"] == pytest.approx(2 / 3)
+    assert (compared["n_folds"], compared["holds"]) == (3, "ahead")
     assert (table["n_patients"] == N).all()
     json.dumps(numbers, allow_nan=False)
 
 
 def test_survival_numbers(splits: Splits) -> None:
     numbers = numbers_of(splits, "survival")
-    table = results_table(numbers).set_index(["method", "metric"])
-    assert list(table.loc["oracle"].index) == ["c_index_pooled", "c_index_within_weighted", "c_index_within_macro"]
-    assert (table.loc["oracle", "value"] == 1.0).all()
-    assert (table.loc["nothing", "value"] == 0.5).all()
+    results = results_table(numbers)
+    of_cohorts = results[results["metric"] == "c_index_cohort"]
+    assert of_cohorts["scope_cohort"].tolist() == ["A", "B", "A", "B"]
+    assert of_cohorts["value"].tolist() == [1.0, 1.0, 0.5, 0.5]
+    assert (of_cohorts["n_events"] == 16).all()
+    table = results.drop(of_cohorts.index).set_index(["method", "metric"])
+    ranks = ["c_index_pooled", "c_index_within_weighted", "c_index_within_macro", "uno_c", "uno_c_within_weighted"]
+    assert list(table.loc["oracle"].index[:5]) == ranks
+    assert (table.loc["oracle", "value"][ranks] == 1.0).all()
+    assert (table.loc["nothing", "value"][ranks] == 0.5).all()
+    assert table.loc[("oracle", "uno_c"), "at_days"] == pytest.approx(np.quantile(100.0 + np.arange(N), 0.9))
+    assert "ranks patients" in table.loc[("oracle", "integrated_brier_score"), "reason"]
+    assert "fewer than 5 events" in table.loc[("oracle", "auc_5y"), "reason"]
     assert (table["n_events"] == 32).all()
     curves = numbers["kaplan_meier"]
     assert [item["method"] for item in curves] == ["oracle"]  # type: ignore[attr-defined]
@@ -121,9 +145,12 @@ def test_repeats_are_averaged() -> None:
     folds = splits.frame.set_index("sample_id")["fold_r1"]
     second = first.assign(repeat=1, fold=first["sample_id"].map(folds), risk=-first["risk"])
     both = Predictions(pd.concat([first, second], ignore_index=True), [], splits.sha256)
-    table = results_table(evaluate([both], {}, None, [], setting(splits))).set_index(["method", "metric"])
-    assert table.loc[("oracle", "c_index_pooled"), "value"] == 0.5
-    assert table.loc[("oracle", "c_index_pooled"), "n_patients"] == N
+    results = results_table(evaluate([both], {}, None, [], setting(splits)))
+    row = results[(results["method"] == "oracle") & (results["metric"] == "c_index_pooled")].iloc[0]
+    assert (row["value"], row["n_patients"], row["n_repeats"]) == (0.5, N, 2)
+    assert row["sd_over_repeats"] == pytest.approx(np.std([1.0, 0.0], ddof=1))
+    with pytest.raises(DataError, match="`oracle` has 0 predictions in repeat 1 for 48 samples"):
+        evaluate([Predictions(first, [], splits.sha256)], {}, None, [], setting(splits))
 
 
 def test_overlap_with_pretraining_is_counted_or_refused(splits: Splits) -> None:
@@ -167,7 +194,7 @@ def test_predictions_that_do_not_fit_are_refused(splits: Splits) -> None:
         judge(frame, sha256="0" * 64)
     with pytest.raises(DataError, match="'S00' is predicted in fold"):
         judge(frame.assign(fold=(frame["fold"] + 1) % 3))
-    with pytest.raises(DataError, match="`oracle` has 47 predictions in repeat 0 for 48 patients"):
+    with pytest.raises(DataError, match="`oracle` has 47 predictions in repeat 0 for 48 samples"):
         judge(frame[1:])
     with pytest.raises(DataError, match="given more than once"):
         evaluate([predictions, predictions], {}, None, [], setting(splits))
@@ -262,6 +289,10 @@ def test_the_commands_from_cohorts_to_numbers(tmp_path: Path) -> None:
         "metrics",
         "confusion",
         "kaplan_meier",
+        "per_class",
+        "reliability",
+        "calibration",
+        "comparisons",
         "projection",
         "skipped",
     }
@@ -271,3 +302,50 @@ def test_the_commands_from_cohorts_to_numbers(tmp_path: Path) -> None:
     assert macro_f1["PCA + logistic regression"] > macro_f1["most frequent class"]
     assert len(numbers["projection"]["points"]) == N
     assert {row["role"] for row in numbers["metrics"]} == {"model", "baseline"}
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol", "n_encoders", "scope"),
+    [
+        (["--protocol", "paper", "--folds", "4", "--repeats", "2"], "paper", 1, "pan"),
+        (["--leave-out", "A", "--leave-out", "B"], "leak-free", 2, "A"),
+        (["--published", "parts.tsv"], "leak-free", 1, "pan"),
+    ],
+)
+def test_the_commands_under_other_splits(
+    tmp_path: Path, options: list[str], protocol: str, n_encoders: int, scope: str
+) -> None:
+    write_study(tmp_path / "cohorts")
+    parts = pd.DataFrame({"patient_id": [f"P{number:02d}" for number in range(40)]})
+    parts["part"] = ["test" if number % 4 < 2 else "train" for number in range(40)]
+    parts.to_csv(tmp_path / "parts.tsv", sep="\t", index=False)
+    cohorts = ["--cohorts", str(tmp_path / "cohorts")]
+    options = [str(tmp_path / name) if name.endswith(".tsv") else name for name in options]
+    run("split", *cohorts, *options, "--min-events", "5", "--out", str(tmp_path / "splits"))
+    encoders = pd.read_csv(tmp_path / "splits" / "encoders.tsv", sep="\t")
+    assert len(encoders) == n_encoders
+    splits_file = ["--splits", str(tmp_path / "splits" / "splits.tsv")]
+    splits = read_splits(tmp_path / "splits" / "splits.tsv")
+    samples = make_study()[0].set_index("sample_id")
+    embeddings = []
+    for name in encoders["split_id"]:
+        adata = AnnData(obs=samples[["patient_id", "cohort", "sample_type"]])
+        adata.obsm["X_bulkrnabert"] = np.random.default_rng(0).normal(size=(N, 6)).astype(np.float32)
+        adata.uns["provenance"] = json.dumps({"split_id": name, "split_sha256": splits.sha256})
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+        embeddings += ["--embeddings", str(tmp_path / f"{name}.h5ad")]
+    out = str(tmp_path / "predictions.parquet")
+    for which, n_methods in (("none", 2), ("fast", 4 if scope == "pan" else 3)):
+        job = ["--task", "survival", "--scope", scope, "--baselines", which, "--out", out]
+        run("probe", *cohorts, *splits_file, *embeddings, *job)
+        judging = ["--predictions", out, *splits_file, *cohorts, "--protocol", protocol, "--bootstrap", "20"]
+        run("evaluate", *judging, "--out", str(tmp_path / "numbers"))
+        numbers = json.loads((tmp_path / "numbers" / "metrics.json").read_text())
+        found = {row["method"] for row in numbers["metrics"] if row["value"] is not None}
+        assert len(found) >= min(n_methods, 3)
+        assert bool(numbers["comparisons"]) == (which == "fast")
+        assert numbers["protocol"] == protocol
+    unmatched = tmp_path / "splits" / "unmatched.tsv"
+    assert unmatched.is_file() == ("--published" in options)
+    if unmatched.is_file():
+        assert len(pd.read_csv(unmatched, sep="\t")) == N - 40

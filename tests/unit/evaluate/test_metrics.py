@@ -11,6 +11,7 @@ from bulkrnabert.evaluate.metrics import (
     ClassPredictions,
     classification_metrics,
     confusion_counts,
+    reliability,
     resampled_classification,
 )
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
@@ -81,3 +82,27 @@ def test_interval_leaves_out_what_has_no_value() -> None:
     interval = percentile_interval(np.array([np.nan, *np.linspace(0, 1, 1001)]))
     assert (interval.low, interval.high) == (pytest.approx(0.025), pytest.approx(0.975))
     assert percentile_interval(np.array([np.nan])).low is None
+
+
+def test_probability_scores_agree_with_scikit_learn() -> None:
+    from sklearn.metrics import brier_score_loss, log_loss
+
+    generator = np.random.default_rng(3)
+    truth = generator.integers(0, 4, 200)
+    probabilities = generator.dirichlet(np.ones(4), 200)
+    item = ClassPredictions(truth, probabilities.argmax(axis=1), probabilities)
+    found = classification_metrics(item)
+    assert found["log_loss"] == pytest.approx(log_loss(truth, probabilities))
+    expected = brier_score_loss(truth, probabilities, labels=range(4), scale_by_half=False)
+    assert found["brier_score"] == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand() -> None:
+    # two at 0.95, one of them right; two at 0.6, both right: (|1.9 - 1| + |1.2 - 2|) / 4
+    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.4, 0.6]])
+    item = ClassPredictions(np.array([0, 1, 0, 1]), probabilities.argmax(axis=1), probabilities)
+    assert classification_metrics(item)["expected_calibration_error"] == pytest.approx((0.9 + 0.8) / 4)
+    assert [bin_["n"] for bin_ in reliability(item)] == [2, 2]
+    assert reliability(item)[1]["observed_share"] == 0.5
+    without_the_first = resampled_classification(item, np.array([[0.0, 1, 1, 1]]))
+    assert without_the_first["expected_calibration_error"][0] == pytest.approx((0.95 + 0.8) / 3)

@@ -106,7 +106,7 @@ def test_cohorts_with_few_events_are_left_out_and_named() -> None:
 def km_rows() -> pd.DataFrame:
     time = np.arange(1.0, 13) * 100
     return pd.DataFrame(
-        {"fold": np.repeat([0, 1], 6), "cohort": "A", "risk": -time, "time_days": time, "event": [1] * 11 + [0]}
+        {"fold": np.repeat([0, 1], 6), "stratum": "A", "risk": -time, "time_days": time, "event": [1] * 11 + [0]}
     )
 
 

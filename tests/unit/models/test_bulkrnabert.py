@@ -196,3 +196,23 @@ def test_gene_embedding_takes_a_given_start(small_config: BulkRNABertConfig) -> 
     table = torch.randn(small_config.n_genes, small_config.init_gene_embed_dim)
     model.start_gene_embedding(table)
     assert model.gene_embedding is not None and torch.equal(model.gene_embedding.weight, table)
+
+
+def test_chosen_genes_are_those_of_the_whole(small_model: BulkRNABert, small_tokens: torch.Tensor) -> None:
+    chosen = torch.tensor([[0, 10, 3]] * 4)
+    genes = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    for gene_idx in (None, genes):
+        whole = small_model.encode(small_tokens, gene_idx)
+        torch.testing.assert_close(small_model.encode_chosen(small_tokens, chosen, gene_idx), whole[:, [0, 10, 3]])
+
+
+def test_attention_received_is_the_mean_of_the_attention_weights(
+    small_model: BulkRNABert, small_tokens: torch.Tensor
+) -> None:
+    received = small_model.attention_received(small_tokens, (1, 3))
+    attention = small_model(small_tokens, attention_layers=(1, 3)).attention
+    assert sorted(received) == [1, 3]
+    for layer, share in received.items():
+        torch.testing.assert_close(share, attention[layer].mean(dim=(1, 2)))
+    with pytest.raises(ValueError, match="there is no layer 4"):
+        small_model.attention_received(small_tokens, (4,))

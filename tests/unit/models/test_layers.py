@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from bulkrnabert.models.layers import SelfAttention, attention_weights, initialise_linear
+from bulkrnabert.models import layers
+from bulkrnabert.models.layers import (
+    SelfAttention,
+    TransformerBlock,
+    attention_received,
+    attention_weights,
+    initialise_linear,
+)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -41,6 +48,41 @@ def test_weights_times_values_is_what_attention_returns(mask: torch.Tensor | Non
     value = attention.value(x).view(1, 5, 3, 4).transpose(1, 2)
     mixed = (attention.weights(x, mask) @ value).transpose(1, 2).reshape(1, 5, 12)
     assert_close(attention(x, mask), attention.output(mixed))
+
+
+@pytest.mark.parametrize("scores_at_once", [1, 90, 2**24])
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True] * 7 + [False] * 3, [True] * 10])])
+def test_attention_received_is_the_mean_of_the_weights(
+    monkeypatch: pytest.MonkeyPatch, scores_at_once: int, mask: torch.Tensor | None
+) -> None:
+    monkeypatch.setattr(layers, "SCORES_AT_ONCE", scores_at_once)
+    query, key = random(2, 3, 10, 4), random(2, 3, 10, 4, seed=1)
+    received = attention_received(query, key, mask)
+    assert_close(received, attention_weights(query, key, mask).mean(dim=(1, 2)))
+    assert_close(received.sum(dim=1), torch.ones(2))
+
+
+def test_a_block_asked_for_few_genes_gives_them_as_the_whole_does() -> None:
+    block = TransformerBlock(embed_dim=6, n_heads=3, key_size=4, ffn_embed_dim=8, dropout=0.0)
+    x, chosen = random(2, 5, 6), torch.tensor([[4, 0], [2, 2]])
+    whole = block(x)
+    assert_close(block(x, None, chosen), torch.stack([whole[0, [4, 0]], whole[1, [2, 2]]]))
+
+
+def test_piecewise_feed_forward_changes_neither_output_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = TransformerBlock(embed_dim=6, n_heads=3, key_size=4, ffn_embed_dim=8, dropout=0.0)
+    found = []
+    for threshold in (100, 10):
+        monkeypatch.setattr(layers, "PIECEWISE_FROM_GENES", threshold)
+        monkeypatch.setattr(layers, "GENES_A_PIECE", 4)
+        x = random(2, 10, 6).requires_grad_()
+        block.zero_grad()
+        output = block(x)
+        output.square().sum().backward()
+        assert_close(block.eval()(x.detach()), output)
+        found.append([output, x.grad, *(parameter.grad.clone() for parameter in block.parameters())])
+    for whole, pieces in zip(*found, strict=True):
+        assert_close(pieces, whole)
 
 
 def test_initialise_linear_has_the_documented_deviation() -> None:

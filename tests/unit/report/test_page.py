@@ -293,3 +293,32 @@ def test_every_reference_is_cited(page: str) -> None:
     methods = page[page.index('id="methods"') : page.index("<h3>References")]
     assert re.findall(r"\[(\d)\]", methods) == ["1", "2", "3"]
     assert "values in tpm (other units converted)" in methods
+
+
+def test_the_data_part_shows_genes_endpoints_pairs_and_diagnoses(study: Any, tmp_path: Path) -> None:
+    genes = {"n_kept": 90, "sources": [{"source": "gtex", "n_genes": 120, "n_kept": 88, "n_missing": 2}]}
+    pair = {"cohort": "A", "n_paired_samples": 7, "n_paired_patients": 7, "n_rnaseq_only": 3, "n_methylation_only": 1}
+    more = {"modalities": {"rnaseq": {"unit": "tpm", "n_samples": 10, "genes": genes}}, "pairs": [pair]}
+    arguments = study.report_arguments(tmp_path / "out")
+    summary = edited(Path(arguments[arguments.index("--summary") + 1]), tmp_path / "in", **more)
+    arguments[arguments.index("--summary") + 1] = str(summary)
+    survival = tmp_path / "survival.tsv"
+    survival.write_text(
+        "cohort\tendpoint\tused\tn_patients\tn_usable\tn_events\tmedian_follow_up_days\texcluded\trecommendation\n"
+        "A\tPFI\t1\t40\t31\t12\t365.4\tzero_time:9\tnot_recommended\n"
+    )
+    check = {"name": "coverage", "status": "fail", "found": "61 %", "expected": "80 %", "cure": "give <another> list"}
+    point = {"missing_fraction": 0.3, "mean": 0.9, "low": 0.8, "high": 0.95, "n_samples": 5}
+    doctor = tmp_path / "doctor.json"
+    doctor.write_text(json.dumps([{"table": "own.tsv", "verdict": "no-go", "checks": [check], "drift": [point]}]))
+    result = CliRunner().invoke(command, [*arguments, "--survival", str(survival), "--doctor", str(doctor)])
+    assert result.exit_code == 0, result.output
+    outline = Outline()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    outline.feed(page)
+    words = " ".join(" ".join(outline.words).split())
+    assert {"endpoints", "pairs", "genes", "doctor", "fig-drift-0"} <= set(outline.ids)
+    assert "gtex 120 88 32 2" in words
+    assert "A PFI used 40 31 12 365 not recommended zero time (9)" in words
+    assert "own.tsv : no-go" in words
+    assert "give &lt;another&gt; list" in page

@@ -170,6 +170,10 @@ def test_no_weight_decay_on_norms_biases_and_tables(train_config: TrainConfig) -
 
 
 def test_flops_by_hand() -> None:
-    # One layer, width 16, 2 heads of 8, feed-forward 32, 10 genes, 2 masked, 64 bins:
-    # projections 2 x (4 x 256 + 2 x 512) = 4096 and attention 4 x 10 x 16 = 640 a token, head 2 x 2 x 16 x 64 = 4096.
-    assert flops_per_sample(MODEL, n_genes=10, n_masked=2) == 3 * (10 * (4096 + 640) + 4096)
+    # One layer, width 16, 2 heads of 8, feed-forward 32, 10 genes, 2 masked, 64 bins. Keys and values of every gene:
+    # 2 x 2 x 256 = 1024. Of the masked ones: query, output and feed-forward 2 x (2 x 256 + 2 x 512) = 3072, attention
+    # 4 x 10 x 16 = 640. Head 2 x 2 x 16 x 64 = 4096.
+    assert flops_per_sample(MODEL, n_genes=10, n_masked=2) == 3 * (10 * 1024 + 2 * (3072 + 640) + 4096)
+    # A second layer comes before, with all of it for every gene.
+    two_layers = MODEL.model_copy(update={"n_layers": 2})
+    assert flops_per_sample(two_layers, 10, 2) == 3 * (10 * (1024 + 3712) + 10 * 1024 + 2 * 3712 + 4096)

@@ -1,0 +1,126 @@
+"""`bulkrnabert predict`: a fine-tuned model on a new table."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bulkrnabert import keys
+from bulkrnabert.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bulkrnabert.downstream.finetuned_folder import FinetunedModel
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("predict")
+@click.option(
+    "--model",
+    "model_folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of a fine-tuned model: the `model` folder that `finetune` wrote.",
+)
+@click.option("--table", type=click.Path(path_type=Path), required=True, help="Expression of the new samples.")
+@click.option("--unit", required=True, help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), …")
+@click.option(
+    "--format",
+    "file_format",
+    help="Format of --table: tsv, csv, parquet, h5ad, gct, star_counts.  [default: by its name and content]",
+)
+@click.option(
+    "--cohort",
+    help="Cohort whose baseline hazard the samples share; for survival.  [default: all training samples together]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Clinical table (TSV or CSV; sample_id or patient_id, labels, time_days, event or OS, OS.time): prints how "
+    "good the predictions are.",
+)
+@click.option("--label-column", help="Class column of --labels.  [default: the one that the model was trained on]")
+@click.option(
+    "--endpoint",
+    type=click.Choice(["OS", "PFI", "DSS", "DFI"]),
+    default="OS",
+    show_default=True,
+    help="Survival endpoint of --labels.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: the GPU if there is one.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .parquet (with provenance), .tsv, .csv.",
+)
+def command(
+    model_folder: Path,
+    table: Path,
+    unit: str,
+    file_format: str | None,
+    cohort: str | None,
+    labels: Path | None,
+    label_column: str | None,
+    endpoint: str,
+    device: str,
+    out: Path,
+) -> None:
+    """Predict the samples of a table with a fine-tuned model.
+
+    Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
+    there, the rest is fed as missing. The model's members, one a fold, are averaged.
+
+    Writes a row a sample: sample_id; for classes predicted, confidence (0 to 1), confidence_spread and a column
+    probability_<class> each; for survival risk (log of the cumulative hazard, higher is worse), risk_spread and
+    survival_1y, _3y, _5y (probability of no event by then); missing_share (share of the model's genes that the sample
+    lacks). Spreads are standard deviations over the members. For research, not for decisions about patients.
+    """
+    if label_column is not None and labels is None:
+        raise ConfigError("--label-column belongs to --labels")
+    from bulkrnabert.cli._device import torch_device
+    from bulkrnabert.data.sources.files import read_expression
+    from bulkrnabert.downstream.finetuned_folder import load_finetuned
+    from bulkrnabert.downstream.predict import check_out, predict_table, write_table
+    from bulkrnabert.provenance import describe_run, require_writable
+
+    check_out(out)
+    require_writable(out)
+    model = load_finetuned(model_folder)
+    expression = read_expression(table, file_format or "", missing="keep")
+    frame = predict_table(model, expression, unit, cohort, torch_device(device))
+    inputs = {"model": model_folder / keys.CONFIG_JSON, **({"table": table} if table.is_file() else {})}
+    write_table(frame, out, describe_run("predict", {"unit": unit, "cohort": cohort}, inputs))
+    logger.info("%d samples predicted by %d members written to %s", len(frame), len(model.members), out)
+    if labels is not None:
+        _print_scores(model, frame, labels, label_column, endpoint)
+
+
+def _print_scores(
+    model: FinetunedModel, frame: pd.DataFrame, labels: Path, label_column: str | None, endpoint: str
+) -> None:
+    from bulkrnabert.data.clinical import read_clinical_table
+    from bulkrnabert.evaluate.labelled import score_classes, score_risk
+
+    clinical = read_clinical_table(labels, endpoint)
+    scores = []
+    classes = model.task(keys.CANCER_TYPE)
+    if classes is not None:
+        scores += score_classes(frame, clinical, label_column or classes.label_column)
+    elif label_column is not None:
+        raise ConfigError("--label-column: this model predicts no classes")
+    if model.task(keys.SURVIVAL) is not None:
+        scores += score_risk(frame, clinical)
+    for score in scores:
+        click.echo(f"{score.metric}\t{score.value:.4f}\t{score.n_samples} samples")

@@ -1,0 +1,195 @@
+"""A fine-tuning run from its settings to the model folder, predictions and records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from bulkrnabert import keys
+from bulkrnabert.config import preset_path
+from bulkrnabert.data.splits import read_clinical, read_splits
+from bulkrnabert.data.tokens import read_tokens
+from bulkrnabert.downstream.finetune import (
+    Encoder,
+    FinetunedFold,
+    FinetuneSettings,
+    Start,
+    StartEmbeddings,
+    finish_fold,
+    pair_encoders,
+    predict_folds,
+    search_fold,
+)
+from bulkrnabert.downstream.finetuned_card import finetuned_card
+from bulkrnabert.downstream.finetuned_folder import refuse_other_folder, write_finetuned
+from bulkrnabert.downstream.job import Fold, Task, make_job
+from bulkrnabert.downstream.joint import JointJob, join_jobs
+from bulkrnabert.downstream.predictions import write_predictions
+from bulkrnabert.downstream.pretrained import load
+from bulkrnabert.downstream.tuning import Tuning, tune_fold
+from bulkrnabert.errors import ConfigError
+from bulkrnabert.logs import is_main_process
+from bulkrnabert.models.adapters import AdapterKind
+from bulkrnabert.provenance import describe_run, write_json
+from bulkrnabert.train.finetune import FinetuneConfig, TaskConfig
+from bulkrnabert.train.records import RecordWriter
+
+logger = logging.getLogger(__name__)
+
+MODEL_FOLDER: Final = "model"
+RECORDS_FOLDER: Final = "records"
+TUNING_JSON: Final = "tuning.json"
+FINAL: Final = "final"
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """What the command line says.
+
+    Attributes:
+        checkpoints: Checkpoint folders: one a fold, or one trained on all samples.
+        tokens: Their tokens folders.
+        cohorts: Folder that `preprocess` wrote.
+        splits: `splits.tsv`.
+        tasks: What to predict.
+        scope: `pan` or a cohort.
+        label_column: Class to predict.
+        preset: Shipped settings, where no file is given.
+        task_config: YAML of settings instead of the preset's.
+        adapter: Kind of adapter instead of the configured one.
+        start: Pretrained weights, or weights drawn anew.
+        n_trials: Settings to try in each fold; 0: as configured.
+        only_folds: Folds to run; empty: all.
+        has_final: Train a member on every sample as well, which needs an encoder of all samples.
+        seed: Of everything drawn.
+        device: Where to run.
+        out: Folder to write.
+    """
+
+    checkpoints: tuple[Path, ...]
+    tokens: tuple[Path, ...]
+    cohorts: Path
+    splits: Path
+    tasks: tuple[Task, ...]
+    scope: str
+    label_column: str
+    preset: str
+    task_config: Path | None
+    adapter: AdapterKind | None
+    start: Start
+    n_trials: int
+    only_folds: tuple[str, ...]
+    has_final: bool
+    seed: int
+    device: torch.device
+    out: Path
+
+
+def run_finetuning(request: FinetuneRequest) -> None:
+    """Fine-tune every fold and write the model, its out-of-fold predictions and the records; on every process."""
+    refuse_other_folder(request.out / MODEL_FOLDER)
+    settings = FinetuneSettings(_config(request), request.start, request.seed, request.device)
+    splits = read_splits(request.splits)
+    clinical = read_clinical(request.cohorts / keys.CLINICAL_TSV)
+    job = join_jobs([make_job(splits, clinical, task, request.scope, request.label_column) for task in request.tasks])
+    job = _with_folds(job, request.only_folds)
+    models = [(path, load(path)) for path in request.checkpoints]
+    encoders = pair_encoders(job, models, [(path, read_tokens(path)) for path in request.tokens])
+    todo = [(fold, encoders[fold.split_id]) for fold in job.folds] + _final(request, job, encoders)
+    logger.info(
+        "%s, scope %s: %d samples, %d networks, %s, %s",
+        " and ".join(request.tasks),
+        request.scope,
+        len(job.rows),
+        len(todo),
+        settings.method,
+        request.device,
+    )
+    starts = StartEmbeddings(settings)
+    done, tunings = [], []
+    for fold, encoder in todo:
+        if request.n_trials:
+            tunings.append(tune_fold(job, fold, encoder, settings, starts, request.n_trials))
+            search = tunings[-1].best
+        else:
+            search = search_fold(job, fold, encoder, settings, starts)
+        done.append(finish_fold(job, fold, encoder, search, starts))
+    predictions = predict_folds(job, [item for item in done if item.fold.split_id != FINAL], starts)
+    if not is_main_process():
+        return
+    write_finetuned(
+        request.out / MODEL_FOLDER, job, done, request.label_column, _provenance(request), finetuned_card(job, done)
+    )
+    for task, found in predictions.items():
+        name = keys.PREDICTIONS_PARQUET if len(predictions) == 1 else f"predictions.{task}.parquet"
+        write_predictions(found, request.out / name)
+    _write_records(request.out / RECORDS_FOLDER, done, tunings)
+
+
+def _config(request: FinetuneRequest) -> FinetuneConfig:
+    path = request.task_config or preset_path("task", request.preset)
+    config = TaskConfig.from_yaml(path).of_tasks(request.tasks)
+    if request.adapter is None:
+        return config
+    return config.model_copy(update={"adapter": config.adapter.model_copy(update={"kind": request.adapter})})
+
+
+def _with_folds(job: JointJob, only: tuple[str, ...]) -> JointJob:
+    if not only:
+        return job
+    known = [fold.split_id for fold in job.folds]
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise ConfigError(f"--fold {unknown[0]!r}: choose of {', '.join(known)}")
+    return JointJob(job.jobs, job.rows, [fold for fold in job.folds if fold.split_id in only], job.places)
+
+
+def _final(request: FinetuneRequest, job: JointJob, encoders: Mapping[str, Encoder]) -> list[tuple[Fold, Encoder]]:
+    if not request.has_final:
+        return []
+    if keys.ALL_SPLIT not in encoders:
+        raise ConfigError(
+            f"--final learns from every sample, so it needs an encoder that may see all of them (split "
+            f"{keys.ALL_SPLIT}), found {', '.join(sorted(encoders))}: pretrain on all samples, or leave --final out"
+        )
+    everyone = np.arange(len(job.rows), dtype=np.int64)
+    return [(Fold(0, -1, FINAL, everyone, everyone[:0]), encoders[keys.ALL_SPLIT])]
+
+
+def _provenance(request: FinetuneRequest) -> dict[str, Any]:
+    parameters = {
+        "tasks": list(request.tasks),
+        "scope": request.scope,
+        "label_column": request.label_column,
+        "config": _config(request).model_dump(mode="json"),
+        "start": request.start,
+        "tune": request.n_trials,
+        "seed": request.seed,
+    }
+    inputs = {"splits": request.splits, "clinical": request.cohorts / keys.CLINICAL_TSV}
+    inputs |= {f"weights {number}": path / keys.WEIGHTS for number, path in enumerate(request.checkpoints)}
+    inputs |= {f"tokens {number}": path / keys.TOKENS_PARQUET for number, path in enumerate(request.tokens)}
+    return describe_run("finetune", parameters, inputs)
+
+
+def _write_records(folder: Path, done: list[FinetunedFold], tunings: list[Tuning]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with RecordWriter(folder / keys.RECORDS_JSONL, 0) as records:
+        for item in done:
+            name, curve = item.fold.split_id, item.curve
+            records.write({"kind": "validation", "split_id": name, "step": 0, "loss": curve.losses[0]})
+            for epoch, (train_loss, seconds) in enumerate(zip(curve.train_losses, curve.seconds, strict=True), start=1):
+                records.write({"kind": "train", "split_id": name, "step": epoch, "loss": train_loss})
+                loss = curve.losses[epoch]
+                records.write(
+                    {"kind": "validation", "split_id": name, "step": epoch, "loss": loss, "seconds": round(seconds, 3)}
+                )
+            records.write({"kind": "summary", "split_id": name, "step": curve.best_epoch, "loss": min(curve.losses)})
+    if tunings:
+        write_json(folder / TUNING_JSON, {"folds": [tuning.record() for tuning in tunings]})

@@ -1,0 +1,145 @@
+"""Predictions of a fine-tuned model for a new table."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from bulkrnabert import keys
+from bulkrnabert.data.sources.files import ExpressionTable
+from bulkrnabert.downstream.embed import choose_batch_size, encode_expression
+from bulkrnabert.downstream.finetuned_folder import FinetunedModel, Member, TaskRecord
+from bulkrnabert.downstream.survival import HORIZON_DAYS, pooled_risk, survival_probabilities
+from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.provenance import atomic_path
+from bulkrnabert.train.finetune import pooled_embeddings
+
+logger = logging.getLogger(__name__)
+
+OUT_SUFFIXES = (".parquet", ".tsv", ".csv")
+FloatArray = npt.NDArray[np.float64]
+
+
+def predict_table(
+    model: FinetunedModel, table: ExpressionTable, unit: str, cohort: str | None, device: torch.device
+) -> pd.DataFrame:
+    """What the members say of every sample, averaged.
+
+    Args:
+        model: From `load_finetuned`.
+        table: Genes in any order. Not modified.
+        unit: Unit of its values.
+        cohort: Whose baseline hazard the samples share; None: that of all training samples together. Survival only.
+        device: Where to run.
+    Returns:
+        A row a sample: `sample_id`; for classes `predicted`, `confidence` (its probability), `probability_<class>` and
+        `confidence_spread`; for survival `risk` (log cumulative hazard, higher is worse), `risk_spread` and
+        `survival_1y` (3y, 5y; probability of no event by then); `missing_share` of the model's genes. Spreads are
+        standard deviations over members, NaN where there is only one.
+    Raises:
+        ConfigError: `cohort` is not known to the model, or it does not predict survival.
+        VocabularyError: less than half of the genes are in the table.
+        DataError: the unit is not the model's and cannot be converted, or a sample is there twice.
+    """
+    ids = pd.Index(table.sample_ids)
+    if not ids.is_unique:
+        raise DataError(f"sample {ids[ids.duplicated()][0]!r} is in the table more than once; keep one")
+    if not len(ids):
+        raise DataError("the table has no samples")
+    _check_cohort(model, cohort)
+    outputs: dict[str, list[FloatArray]] = {task.name: [] for task in model.record.tasks}
+    missing_share = np.zeros(len(ids), dtype=np.float32)
+    for member in model.members:
+        encoded = encode_expression(member.encoder, table, unit)
+        missing_share = np.maximum(missing_share, encoded.missing_share)
+        size = choose_batch_size(member.encoder, device)
+        pooled = pooled_embeddings(member.network, encoded.token_ids, size, device)
+        with torch.no_grad():
+            for name, output in member.network.outputs(pooled).items():
+                outputs[name].append(output.double().cpu().numpy())
+        member.network.cpu()
+        logger.info("member %s: %d samples", member.split_id, len(ids))
+    columns: dict[str, Any] = {keys.SAMPLE_ID: [str(name) for name in ids]}
+    for task in model.record.tasks:
+        if task.name == keys.CANCER_TYPE:
+            columns |= _class_columns(task, outputs[task.name])
+        else:
+            columns |= _survival_columns(model.members, outputs[task.name], cohort)
+    return pd.DataFrame({**columns, keys.MISSING_SHARE: missing_share})
+
+
+def _check_cohort(model: FinetunedModel, cohort: str | None) -> None:
+    if cohort is None:
+        return
+    if model.task(keys.SURVIVAL) is None:
+        raise ConfigError("--cohort chooses a baseline hazard, and this model does not predict survival: leave it out")
+    known = set.intersection(*(set(member.strata) for member in model.members))
+    if cohort not in known:
+        raise ConfigError(
+            f"--cohort {cohort!r} is not known to the model: choose one of {', '.join(sorted(known))}, or leave it out "
+            "for the baseline hazard of all training samples together"
+        )
+
+
+def _class_columns(task: TaskRecord, logits: list[FloatArray]) -> dict[str, Any]:
+    exponentials = [np.exp(values - values.max(axis=1, keepdims=True)) for values in logits]
+    by_member = np.stack([values / values.sum(axis=1, keepdims=True) for values in exponentials])
+    mean = by_member.mean(axis=0)
+    best = mean.argmax(axis=1)
+    rows = np.arange(len(mean))
+    return {
+        "predicted": np.array(task.classes)[best],
+        "confidence": mean[rows, best],
+        "confidence_spread": _spread(by_member[:, rows, best]),
+        **{f"probability_{name}": mean[:, number] for number, name in enumerate(task.classes)},
+    }
+
+
+def _survival_columns(members: tuple[Member, ...], outputs: list[FloatArray], cohort: str | None) -> dict[str, Any]:
+    risks, curves = [], []
+    last = np.inf
+    for member, output in zip(members, outputs, strict=True):
+        baseline = member.baseline
+        assert baseline is not None
+        number = -1 if cohort is None else member.strata.index(cohort)
+        strata = np.full(len(output), number, dtype=np.int64)
+        days = np.array(list(HORIZON_DAYS.values()))
+        risks.append(pooled_risk(output[:, 0], strata, baseline))
+        curves.append(survival_probabilities(output[:, 0], strata, baseline, days))
+        last = min(last, float(baseline.pooled_hazard.at_days[-1]))
+    by_member, curve = np.stack(risks), np.stack(curves).mean(axis=0)
+    reached = [(number, name) for number, (name, days) in enumerate(HORIZON_DAYS.items()) if days <= last]
+    return {
+        "risk": by_member.mean(axis=0),
+        "risk_spread": _spread(by_member),
+        **{f"survival_{name}": curve[:, number] for number, name in reached},
+    }
+
+
+def _spread(by_member: FloatArray) -> FloatArray:
+    return np.full(by_member.shape[1], np.nan) if len(by_member) == 1 else by_member.std(axis=0, ddof=1)
+
+
+def check_out(path: Path) -> None:
+    """Refuse a name that says no known format."""
+    if path.suffix not in OUT_SUFFIXES:
+        raise ConfigError(f"--out {path}: expected a name that ends in {', '.join(OUT_SUFFIXES)}")
+
+
+def write_table(frame: pd.DataFrame, path: Path, provenance: dict[str, Any]) -> None:
+    """Write predictions as `.parquet` (with their provenance), `.tsv` or `.csv`."""
+    with atomic_path(path) as partial:
+        if path.suffix == ".parquet":
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            pq.write_table(table.replace_schema_metadata({keys.META_PROVENANCE: json.dumps(provenance)}), partial)
+        else:
+            frame.to_csv(partial, sep="\t" if path.suffix == ".tsv" else ",", index=False, lineterminator="\n")

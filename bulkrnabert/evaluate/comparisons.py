@@ -1,0 +1,63 @@
+"""Methods compared on the same folds: the corrected resampled t test, and the paired bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bulkrnabert.evaluate.uncertainty import Interval
+
+FloatArray = npt.NDArray[np.float64]
+Verdict = Literal["ahead", "level", "behind"]
+
+LEVEL_OF_TEST = 0.05
+
+
+@dataclass(frozen=True)
+class CorrectedTest:
+    """A corrected resampled t test.
+
+    Attributes:
+        p: Two-sided; None with fewer than two folds that can be compared.
+        n_folds: Folds that both methods were judged in.
+    """
+
+    p: float | None
+    n_folds: int
+
+
+def corrected_t_test(differences: FloatArray, test_share: float) -> CorrectedTest:
+    """Whether two methods differ over the folds of repeated splits, whose training parts overlap.
+
+    t = mean / sqrt((1 / folds + test_share) * variance), folds - 1 degrees of freedom. Without the correction the folds
+    would count as independent, and chance would look like a difference.
+
+    Args:
+        differences: Of one method's metric to the other's, a number a fold of every repeat; NaN where not estimable.
+        test_share: Size of a test part by the size of its training part: 1/4 for five folds.
+    Source:
+        Nadeau and Bengio, Machine Learning 52:239-281 (2003), corrected resampled t test.
+    """
+    from scipy.stats import t as student
+
+    found = differences[np.isfinite(differences)]
+    if len(found) < 2:
+        return CorrectedTest(None, len(found))
+    mean, variance = float(found.mean()), float(found.var(ddof=1))
+    if variance <= np.finfo(np.float64).eps ** 2:
+        return CorrectedTest(1.0 if abs(mean) <= np.finfo(np.float64).eps else 0.0, len(found))
+    statistic = mean / np.sqrt((1 / len(found) + test_share) * variance)
+    return CorrectedTest(float(2 * student.sf(abs(statistic), len(found) - 1)), len(found))
+
+
+def verdict(interval: Interval, test: CorrectedTest) -> Verdict:
+    """`ahead` or `behind` if the interval of the difference excludes 0 and the test, where there is one, agrees."""
+    is_shown = test.p is None or test.p < LEVEL_OF_TEST
+    if is_shown and interval.low is not None and interval.low > 0:
+        return "ahead"
+    if is_shown and interval.high is not None and interval.high < 0:
+        return "behind"
+    return "level"
