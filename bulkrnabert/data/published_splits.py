@@ -30,6 +30,7 @@ CUSTOMICS_FILE = re.compile(r"^split_(train|val|test)_(\d+)\.txt$")
 SURVBOARD_FILE = re.compile(r"^(?P<name>.*?)_?(?P<part>train|test)_splits\.csv$")
 LEARNT_FROM = ("train", "val", "valid", "validation")
 TESTED = "test"
+EMPTY = ("", "NA", "nan")
 MAX_LISTED = 5
 ONLY_PUBLISHED = "in the published split only"
 ONLY_OURS = "in the cohorts only: neither learnt from nor judged"
@@ -316,8 +317,8 @@ def _read_survboard(path: Path) -> list[PublishedRepeat]:
 
 def _survboard_ids(path: Path, files: list[Path], cells: pd.DataFrame) -> list[str] | None:
     """Ids by row number, where the splits hold row numbers."""
-    values = cells.to_numpy().ravel()
-    if not all(re.fullmatch(r"\d*(\.0)?", str(value)) for value in values):
+    values = [str(value) for value in cells.to_numpy().ravel() if value not in EMPTY]
+    if not all(re.fullmatch(r"\d+(\.0)?", value) for value in values):
         return None
     tables = [file for file in files if file.name.endswith("ids.csv")]
     if len(tables) != 1:
@@ -329,7 +330,7 @@ def _survboard_ids(path: Path, files: list[Path], cells: pd.DataFrame) -> list[s
 
 
 def _cells(column: pd.Series, names: list[str] | None, source: str) -> frozenset[str]:
-    filled = [str(value) for value in column if value != ""]
+    filled = [str(value) for value in column if value not in EMPTY]
     if names is None:
         return frozenset(filled)
     numbers = [int(float(value)) for value in filled]

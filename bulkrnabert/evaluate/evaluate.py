@@ -264,21 +264,20 @@ def _test_share(splits: Splits, scope: str) -> float:
 
 
 def _compare(task: str, scope: str, judged: Mapping[str, _Judged], splits: Splits) -> list[dict[str, Any]]:
-    """Every model against PCA and against the best baseline by the value of the main metric."""
-    values = {
-        name: value
-        for name, item in judged.items()
-        if item.role != MODEL and np.isfinite(value := float(np.mean(item.score.values)))
-    }
-    against = dict.fromkeys(name for name in (max(values, key=lambda key: values[key], default=""), PCA_METHOD[task]))
+    """Every model against the best baseline by the value of the main metric, and against PCA."""
+    values = {name: float(np.mean(item.score.values)) for name, item in judged.items()}
+    baselines = {name: values[name] for name, item in judged.items() if item.role != MODEL}
+    estimable = {name: value for name, value in baselines.items() if np.isfinite(value)}
+    best = max(estimable, key=lambda name: estimable[name], default=None)
+    against = [name for name in dict.fromkeys([best, PCA_METHOD[task]]) if name in baselines]
     share = _test_share(splits, scope)
     rows = []
     for method, model in judged.items():
-        if model.role != MODEL or not np.isfinite(np.mean(model.score.values)):
+        if model.role != MODEL:
             continue
         for name in against:
-            if name not in values:
-                continue
+            difference = values[method] - values[name]
+            is_estimable = bool(np.isfinite(difference))
             interval = percentile_interval(
                 np.mean(model.score.resampled, axis=0) - np.mean(judged[name].score.resampled, axis=0)
             )
@@ -290,13 +289,14 @@ def _compare(task: str, scope: str, judged: Mapping[str, _Judged], splits: Split
                     "metric": model.score.metric,
                     "method": method,
                     "against": name,
-                    "is_best_baseline": name == next(iter(against)),
-                    "difference": float(np.mean(model.score.values)) - values[name],
-                    "low": interval.low,
-                    "high": interval.high,
-                    "p_corrected": test.p,
+                    "is_best_baseline": name == best,
+                    "difference": difference if is_estimable else None,
+                    "low": interval.low if is_estimable else None,
+                    "high": interval.high if is_estimable else None,
+                    "p_corrected": test.p if is_estimable else None,
                     "n_folds": test.n_folds,
-                    "holds": verdict(interval, test),
+                    "holds": verdict(interval, test) if is_estimable else None,
+                    "reason": None if is_estimable else "the metric is not estimable for one of the two",
                 }
             )
     return rows

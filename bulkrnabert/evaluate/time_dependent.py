@@ -35,6 +35,7 @@ MIN_ON_EACH_SIDE = 5
 MIN_PATIENTS_FOR_FIFTHS = 100
 CALIBRATION_HORIZONS = ("3y", "1y", "5y")
 NAN = float("nan")
+UNO, UNO_WITHIN = "uno", "uno_within"
 
 
 def outcome_of(follow_up: FollowUp) -> npt.NDArray[np.void]:
@@ -120,13 +121,10 @@ class CensoringJudge:
             followed = np.asarray(self._censoring.predict_proba(follow_up.time_days))
             is_known = follow_up.event & (followed > 0)
             self._inverse[is_known] = 1.0 / followed[is_known]
-        pooled, within = make_blocks(follow_up, by_cohort=False), make_blocks(follow_up, by_cohort=True)
-        self._uno = [self._weighted(block) for block in pooled]
-        self._uno_within = [self._weighted(block) for block in within if block.cohort in set(in_mean)]
-        self._auc = {name: [self._cases(block, days) for block in pooled] for name, days in self.horizons.items()}
+        self._pooled = make_blocks(follow_up, by_cohort=False)
+        self._within = [block for block in make_blocks(follow_up, by_cohort=True) if block.cohort in set(in_mean)]
         self._totals = {
-            name: resample_totals(blocks, weights)
-            for name, blocks in [("uno", self._uno), ("within", self._uno_within), *self._auc.items()]
+            name: resample_totals(self._blocks(name), weights) for name in (UNO, UNO_WITHIN, *self.horizons)
         }
 
     def is_estimable(self, at_days: float) -> bool:
@@ -134,6 +132,12 @@ class CensoringJudge:
         is_case = self._follow_up.event & (self._follow_up.time_days <= at_days)
         n_controls = int((self._follow_up.time_days > at_days).sum())
         return min(int(is_case.sum()), n_controls) >= MIN_ON_EACH_SIDE
+
+    def _blocks(self, name: str) -> list[Block]:
+        """Weighted pairs of one metric; made anew each time, because all of them together would fill the memory."""
+        if name in self.horizons:
+            return [self._cases(block, self.horizons[name]) for block in self._pooled]
+        return [self._weighted(block) for block in (self._within if name == UNO_WITHIN else self._pooled)]
 
     def _weighted(self, block: Block) -> Block:
         counted = np.where(self._follow_up.time_days < self.tau_days, self._inverse**2, 0.0)[block.rows]
@@ -155,27 +159,27 @@ class CensoringJudge:
 
     def uno(self, risk: FloatArray) -> Concordance:
         """Uno's C up to `tau_days`: pairs as in Harrell's C, weighted so that it does not depend on censoring."""
-        return self._ratio(risk, self._uno, "uno")
+        return self._ratio(risk, UNO)
 
     def uno_within(self, risk: FloatArray) -> Concordance:
         """Mean of Uno's C of each cohort, weighted by patients."""
-        if not self._uno_within:
+        blocks = self._blocks(UNO_WITHIN)
+        if not blocks:
             return Concordance(NAN, np.full(len(self._weights), NAN))
-        cohorts = {block.cohort for block in self._uno_within}
-        members = {name: self._follow_up.cohort == name for name in cohorts}
+        members = {name: self._follow_up.cohort == name for name in {block.cohort for block in blocks}}
         value = mean_within(
-            self._count(risk, self._uno_within),
+            self._count(risk, blocks),
             {name: np.array([float(inside.sum())]) for name, inside in members.items()},
         )
         resampled = mean_within(
-            resample_pairs(risk, self._uno_within, self._weights, self._totals["within"]),
+            resample_pairs(risk, blocks, self._weights, self._totals[UNO_WITHIN]),
             {name: self._weights[:, inside].sum(axis=1) for name, inside in members.items()},
         )
         return Concordance(float(value[0]), resampled)
 
     def auc(self, risk: FloatArray) -> dict[str, Concordance]:
         """Cumulative case / dynamic control AUC at each of `horizons`."""
-        return {name: self._ratio(risk, blocks, name) for name, blocks in self._auc.items()}
+        return {name: self._ratio(risk, name) for name in self.horizons}
 
     def mean_auc(self, of_horizon: dict[str, Concordance]) -> Concordance:
         """Mean over the horizons, each weighted by the share of patients who have the event since the one before."""
@@ -191,7 +195,8 @@ class CensoringJudge:
         value = float(np.dot(shares, [item.value for item in found]))
         return Concordance(value, np.asarray(shares @ np.stack([item.resampled for item in found])))
 
-    def _ratio(self, risk: FloatArray, blocks: Sequence[Block], name: str) -> Concordance:
+    def _ratio(self, risk: FloatArray, name: str) -> Concordance:
+        blocks = self._blocks(name)
         value = pooled_concordance(self._count(risk, blocks))
         resampled = resample_pairs(risk, blocks, self._weights, self._totals[name])
         return Concordance(float(value[0]), pooled_concordance(resampled))

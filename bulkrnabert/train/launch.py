@@ -56,9 +56,10 @@ def launch(command: list[str], n_processes: int, environment: dict[str, str], la
         folder = Path(name)
         with (folder / _ALIVE_FILE).open("w") as alive:
             fcntl.flock(alive, fcntl.LOCK_EX)
+            # Without `--` torchrun would read our options that begin as its own do.
             arguments = [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node", str(n_processes), "-m", "bulkrnabert.cli"),
+                *("--nproc-per-node", str(n_processes), "-m", "--", "bulkrnabert.cli"),
                 *(*command, launch_option, str(folder)),
             ]
             logger.info("starting %d processes through torchrun", n_processes)

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import requests
 from pydantic import SecretStr
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from bulkrnabert.data.sources.gdc_pages import read_history, read_search_page
+from bulkrnabert.data.sources.gdc_pages import read_history, read_search_page, unknown_fields
 from bulkrnabert.data.sources.gdc_plan import (
     Json,
     Plan,
@@ -168,6 +168,7 @@ class GdcClient:
         filters: Json | None = None,
         fields: Sequence[str] = (),
         expand: Sequence[str] = (),
+        optional_fields: Collection[str] = (),
         page_size: int = PAGE_SIZE,
     ) -> list[Json]:
         """Every record that a search finds, page by page in a fixed order.
@@ -180,6 +181,7 @@ class GdcClient:
             filters: GDC filter; None for all records.
             fields: Fields wanted; none for the portal's default.
             expand: Groups of fields wanted.
+            optional_fields: Fields of `fields` that are done without where the portal does not know them.
             page_size: Records a request, at most 2,000.
         Raises:
             PortalError: no usable answer, warnings, the total changed between pages, or records repeated or missing.
@@ -199,6 +201,12 @@ class GdcClient:
         while total is None or len(hits) < total:
             question |= {"size": page_size, "from": len(hits)}
             body = self._ask("POST", f"/{endpoint}", question)
+            unknown = unknown_fields(body)
+            if unknown and unknown <= set(optional_fields) & set(fields):
+                logger.warning("%s: the portal does not know %s; going on without", place, ", ".join(sorted(unknown)))
+                fields = [field for field in fields if field not in unknown]
+                question["fields"] = ",".join(fields)
+                continue
             page = read_search_page(place, body, size=question["size"], start=question["from"])
             if total is not None and page.total != total:
                 raise PortalError(

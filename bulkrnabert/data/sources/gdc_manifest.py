@@ -13,7 +13,7 @@ from bulkrnabert.data.sources.gdc import GdcClient
 from bulkrnabert.data.sources.gdc_hits import FileRecord, read_file_record
 from bulkrnabert.data.sources.gdc_pages import LatestFile, read_versions
 from bulkrnabert.data.sources.gdc_plan import Json, Plan, is_file_id, is_md5
-from bulkrnabert.data.sources.gdc_planning import FILE_FIELDS, WANTED_FILES, check_release
+from bulkrnabert.data.sources.gdc_planning import FILE_FIELDS, OPTIONAL_FIELDS, WANTED_FILES, check_release
 from bulkrnabert.data.sources.gdc_rules import Modality, SelectionRules
 from bulkrnabert.data.sources.gdc_selection import Selection, select_files
 from bulkrnabert.errors import DataError, PortalAnswerError, join_problems
@@ -122,7 +122,7 @@ def plan_from_manifest(
     hits: list[Json] = []
     for start in range(0, len(ids), IDS_A_REQUEST):
         filters = _filter_of(ids[start : start + IDS_A_REQUEST])
-        hits += client.query("files", sort="file_id", filters=filters, fields=fields)
+        hits += client.query("files", sort="file_id", filters=filters, fields=fields, optional_fields=OPTIONAL_FIELDS)
     check_release(client, before.data_release)
     problems = _problems(client, manifest, hits, modality)
     if problems:

@@ -6,6 +6,7 @@ An answer with warnings is an error: the portal drops a field that it does not k
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ Json = dict[str, Any]
 
 _NO_SORT = frozenset({"", "None"})
 _NO_SUCCESSOR = frozenset({"", "NA", "None"})
+_UNKNOWN_NAMES = re.compile(r"unrecognized values: \[([^\[\]]+)\]")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,15 @@ def read_search_page(place: str, body: object, size: int | None = None, start: i
         sort="" if sort in _NO_SORT else sort,
         facets=_read_facets(place, data.get("aggregations") or {}),
     )
+
+
+def unknown_fields(body: object) -> frozenset[str]:
+    """The fields that a portal says it does not know; none when it does not warn, or warns of something else too."""
+    warnings = body.get("warnings") if isinstance(body, dict) else None
+    if not isinstance(warnings, dict) or set(warnings) != {"fields"}:
+        return frozenset()
+    match = _UNKNOWN_NAMES.fullmatch(str(warnings["fields"]).strip())
+    return frozenset(name.strip() for name in match[1].split(",")) if match else frozenset()
 
 
 def read_single(place: str, body: object) -> Json:

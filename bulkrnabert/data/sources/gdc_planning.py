@@ -56,6 +56,8 @@ FILE_FIELDS = (
     "annotations.category",
     "annotations.status",
 )
+# A plan can be made without these: the type of a sample stands in other fields too, or in its barcode.
+OPTIONAL_FIELDS = ("version", "data_release", "cases.samples.sample_type", "annotations.status")
 _CASE_GROUPS = ("demographic", "diagnoses", "follow_ups", "project")
 
 
@@ -100,7 +102,7 @@ def make_plan(
     expanded = expand_projects(projects, known)
     wanted = expanded.project_ids
     filters = project_filters(wanted, modality)
-    hits = client.query("files", sort="file_id", filters=filters, fields=FILE_FIELDS)
+    hits = client.query("files", sort="file_id", filters=filters, fields=FILE_FIELDS, optional_fields=OPTIONAL_FIELDS)
     cases = query_cases(client, wanted)
     check_release(client, before.data_release)
     selection = select_files(hits, modality, rules)

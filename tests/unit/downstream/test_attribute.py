@@ -200,7 +200,7 @@ def test_attention_of_an_encoder_by_cohort(tmp_path: Path) -> None:
     assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_genes_that_a_member_lacks_are_left_out(table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_genes_that_a_member_lacks_are_left_out(table: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", gene_lists=(GENE_IDS, GENE_IDS[:1:-1]))
     assert attribute("--model", model, "--table", table, "--steps", "4", "--out", tmp_path / "out") == 0
     genes = pd.read_csv(tmp_path / "out" / "attributions.tsv", sep="\t")

@@ -103,7 +103,9 @@ def test_without_a_label_the_gradient_is_zero(kind: str) -> None:
 def test_a_frozen_encoder_is_left_alone() -> None:
     gradients = run(make_target("survival"), 7, torch.arange(N), train_encoder=False)[1]
     assert sorted(gradients) == ["head.bias", "head.weight"]
-    torch.testing.assert_close(gradients["head.weight"], plain(make_target("survival"), torch.arange(N))[1]["head.weight"])
+    torch.testing.assert_close(
+        gradients["head.weight"], plain(make_target("survival"), torch.arange(N))[1]["head.weight"]
+    )
 
 
 def test_embeddings_of_all_rows_keep_their_places() -> None:
@@ -113,9 +115,7 @@ def test_embeddings_of_all_rows_keep_their_places() -> None:
 
 def work(rank: int, n_processes: int, folder: str, kind: str, n_rows: int) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=n_processes
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=n_processes)
     loss, gradients = run(make_target(kind), 7, torch.arange(n_rows))
     torch.save({"loss": loss, "gradients": gradients}, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
