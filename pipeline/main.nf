@@ -34,7 +34,15 @@ workflow {
 
     PREPARE(settings, ch_code)
     PRETRAINING(settings, ch_code, PREPARE.out.cohorts, PREPARE.out.splits, PREPARE.out.encoders)
-    DOWNSTREAM(settings, ch_code, PREPARE.out.cohorts, PREPARE.out.splits, PREPARE.out.jobs, PRETRAINING.out.checkpoints)
+    DOWNSTREAM(
+        settings,
+        ch_code,
+        PREPARE.out.cohorts,
+        PREPARE.out.splits,
+        PREPARE.out.jobs,
+        PRETRAINING.out.tokens,
+        PRETRAINING.out.checkpoints
+    )
     SUMMARISE(
         settings + [version: workflow.manifest.version, revision: workflow.commitId],
         ch_code,

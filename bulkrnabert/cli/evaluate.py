@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="predictions.parquet of a probe job; once a job.",
+    help="predictions.parquet of `probe` or `finetune`; those of one job, with different methods, are judged together.",
 )
 @click.option("--splits", "splits_path", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
 @click.option(

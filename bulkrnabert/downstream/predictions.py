@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,40 @@ class Predictions:
     split_sha256: str
     survival_days: list[float] = field(default_factory=list)
     not_estimable: dict[str, str] = field(default_factory=dict)
+
+
+def join_methods(files: Sequence[Predictions]) -> list[Predictions]:
+    """Predictions of one job that came in several files (probing, fine-tuning) as one.
+
+    Args:
+        files: Of any jobs.
+    Returns:
+        One a job (task and scope), in the order of their first file.
+    Raises:
+        DataError: a method of a job is there twice, or files of a job differ in classes, splits or times.
+    """
+    of_job: dict[tuple[str, str], list[Predictions]] = {}
+    for item in files:
+        of_job.setdefault((str(item.frame["task"].iloc[0]), str(item.frame["scope"].iloc[0])), []).append(item)
+    return [_join(f"predictions of {task}, scope {scope}", items) for (task, scope), items in of_job.items()]
+
+
+def _join(what: str, items: list[Predictions]) -> Predictions:
+    seen: set[str] = set()
+    for item in items:
+        methods = set(item.frame["method"])
+        if twice := sorted(methods & seen):
+            raise DataError(f"{what}: method {twice[0]!r} is given more than once; give each method's file once")
+        seen |= methods
+    for name in ("classes", "split_sha256"):
+        if any(getattr(item, name) != getattr(items[0], name) for item in items):
+            raise DataError(f"{what}: the files differ in their {name}; predict all methods on the same splits again")
+    days = [item.survival_days for item in items if item.survival_days]
+    if any(times != days[0] for times in days):
+        raise DataError(f"{what}: the files give survival at other times; predict all methods on the same splits again")
+    not_estimable = {name: reason for item in items for name, reason in item.not_estimable.items()}
+    frame = pd.concat([item.frame for item in items], ignore_index=True) if len(items) > 1 else items[0].frame
+    return Predictions(frame, items[0].classes, items[0].split_sha256, days[0] if days else [], not_estimable)
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.splits import Protocol, Splits
-from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions
+from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions, join_methods
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC
 from bulkrnabert.evaluate.baselines import PCA_METHOD
@@ -389,22 +389,17 @@ def evaluate(
     """The content of `metrics.json`.
 
     Args:
-        predictions: One a job.
+        predictions: One a job, or several with different methods.
         endpoint_of: Endpoint by patient.
         projection: As `projection.project`.
         skipped: Jobs that did not run: `task, scope, reason`.
         setting: What holds for the whole run.
     Raises:
-        DataError: as `evaluate_job`, or one job in two files.
+        DataError: as `evaluate_job` and `join_methods`.
     """
-    jobs = [(str(item.frame["task"].iloc[0]), str(item.frame["scope"].iloc[0])) for item in predictions]
-    twice = {job for job in jobs if jobs.count(job) > 1}
-    if twice:
-        task, scope = sorted(twice)[0]
-        raise DataError(f"predictions of {task}, scope {scope} are given more than once; give one file a job")
-    ordered = sorted(
-        zip(jobs, predictions, strict=True), key=lambda item: (item[0][0], item[0][1] != keys.PAN, item[0][1])
-    )
+    joined = join_methods(predictions)
+    jobs = [(str(item.frame["task"].iloc[0]), str(item.frame["scope"].iloc[0])) for item in joined]
+    ordered = sorted(zip(jobs, joined, strict=True), key=lambda item: (item[0][0], item[0][1] != keys.PAN, item[0][1]))
     results = [evaluate_job(item, endpoint_of, setting) for _, item in ordered]
     return {
         "version": METRICS_VERSION,

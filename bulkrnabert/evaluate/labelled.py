@@ -62,8 +62,8 @@ def score_classes(predictions: pd.DataFrame, clinical: Clinical, label_column: s
     number = {name: place for place, name in enumerate(classes)}
     metrics = classification_metrics(
         ClassPredictions(
-            labels[known].map(number).to_numpy(np.int64),
-            judged["predicted"].map(number).to_numpy(np.int64),
+            np.array([number[name] for name in labels[known]], dtype=np.int64),
+            np.array([number[name] for name in judged["predicted"]], dtype=np.int64),
             judged[[f"probability_{name}" for name in classes]].to_numpy(np.float64),
         )
     )

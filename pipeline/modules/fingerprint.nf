@@ -9,12 +9,12 @@ process FINGERPRINT {
     script:
     """
     brb-fingerprint --out code.json \\
-        synth download doctor preprocess split tokenize pretrain embed probe evaluate report track
+        synth download doctor preprocess split tokenize pretrain embed probe finetune evaluate report track
     """
 
     stub:
     """
     echo '{"synth": "stub", "download": "stub", "doctor": "stub", "preprocess": "stub", "split": "stub", "tokenize": "stub",' > code.json
-    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "evaluate": "stub", "report": "stub", "track": "stub"}' >> code.json
+    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "finetune": "stub", "evaluate": "stub", "report": "stub", "track": "stub"}' >> code.json
     """
 }

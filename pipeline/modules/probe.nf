@@ -7,7 +7,7 @@ process PROBE {
     path cohorts
     path splits
     path embeddings  // one file an encoder
-    val seed
+    val settings     // map: seed, baselines
     val _code        // hash of the code that this stage imports
 
     output:
@@ -20,8 +20,8 @@ process PROBE {
     export OMP_NUM_THREADS=${task.cpus}
     mkdir -p ${meta.id}
     brb-probe --cohorts ${cohorts} --splits ${splits}/splits.tsv ${embedding_flags} \\
-        --task ${meta.task} --scope '${meta.scope}' ${label_flag} --seed ${seed} \\
-        --out ${meta.id}/predictions.parquet
+        --task ${meta.task} --scope '${meta.scope}' ${label_flag} --seed ${settings.seed} \\
+        --baselines ${settings.baselines} --out ${meta.id}/predictions.parquet
     """
 
     stub:

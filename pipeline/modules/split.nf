@@ -3,8 +3,9 @@ process SPLIT {
 
     input:
     path cohorts
-    val settings // map: folds, repeats, seed, protocol, label_column, min_events
-    val _code    // hash of the code that this stage imports
+    path published // splits that somebody published, possibly none
+    val settings   // map: folds, repeats, seed, protocol, label_column, min_events, leave_out, published_form
+    val _code      // hash of the code that this stage imports
 
     output:
     path 'splits', emit: splits
@@ -12,10 +13,13 @@ process SPLIT {
     path 'splits/encoders.tsv', emit: encoders
 
     script:
+    def repeats_flag = settings.repeats ? "--repeats ${settings.repeats}" : ''
+    def left_out_flags = settings.leave_out ? settings.leave_out.tokenize(',').collect { cohort -> "--leave-out '${cohort}'" }.join(' ') : ''
+    def published_flag = published ? "--published ${published} --form ${settings.published_form}" : ''
     """
-    brb-split --cohorts ${cohorts} --folds ${settings.folds} --repeats ${settings.repeats} --seed ${settings.seed} \\
+    brb-split --cohorts ${cohorts} --folds ${settings.folds} ${repeats_flag} --seed ${settings.seed} \\
         --protocol ${settings.protocol} --label-column '${settings.label_column}' \\
-        --min-events ${settings.min_events} --out splits
+        --min-events ${settings.min_events} ${left_out_flags} ${published_flag} --out splits
     """
 
     stub:

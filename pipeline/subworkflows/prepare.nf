@@ -54,7 +54,10 @@ workflow PREPARE {
 
     SPLIT(
         PREPROCESS.out.cohorts,
-        settings.subMap(['folds', 'repeats', 'seed', 'protocol', 'label_column', 'min_events']),
+        table('published_splits'),
+        settings.subMap(
+            ['folds', 'repeats', 'seed', 'protocol', 'label_column', 'min_events', 'leave_out', 'published_form']
+        ),
         ch_code.map { code -> code.split }
     )
     cohorts = PREPROCESS.out.cohorts

@@ -28,7 +28,9 @@ workflow PRETRAINING {
     )
 
     checkpoints = PRETRAIN.out.checkpoint
+    tokens = TOKENIZE.out.tokens
 
     emit:
     checkpoints // [ meta, path(checkpoint) ]
+    tokens      // [ meta, path(tokens) ]
 }

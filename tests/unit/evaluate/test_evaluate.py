@@ -351,3 +351,13 @@ def test_the_commands_under_other_splits(
     assert unmatched.is_file() == ("--published" in options)
     if unmatched.is_file():
         assert len(pd.read_csv(unmatched, sep="\t")) == N - 40
+
+
+def test_files_of_one_job_with_different_methods_are_judged_together(splits: Splits) -> None:
+    predictions = make_predictions(splits, make_study()[1], "survival")
+    first = predictions.frame["method"] == predictions.frame["method"].iloc[0]
+    other = Predictions(predictions.frame[first].assign(method="second"), [], splits.sha256)
+    together = evaluate([predictions, other], {}, None, [], setting(splits))
+    assert {row["method"] for row in together["metrics"]} == {*predictions.frame["method"], "second"}
+    with pytest.raises(DataError, match="differ in their classes"):
+        evaluate([predictions, Predictions(other.frame, ["A"], splits.sha256)], {}, None, [], setting(splits))
