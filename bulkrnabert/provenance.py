@@ -139,7 +139,8 @@ def require_writable(final: Path) -> None:
 def atomic_path(final: Path) -> Iterator[Path]:
     """A path to write to that takes its final name only when the block ends without an error.
 
-    Works for a file and for a folder (create it inside the block); a folder replaces an older one.
+    Works for a file and for a folder (create it inside the block); a folder replaces an older one. Files that a library
+    made for their owner alone, as safetensors does, get the permissions that other new files have.
 
     Raises:
         ConfigError: nothing can be written there, or a file and a folder are in each other's place.
@@ -152,6 +153,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     with folder_aside as aside:
         partial = Path(aside) / final.name
         yield partial
+        _open_to_umask(partial)
         if partial.is_dir() and final.is_dir():
             final.replace(Path(aside) / f"{final.name}.old")
         try:
@@ -159,6 +161,16 @@ def atomic_path(final: Path) -> Iterator[Path]:
         except (IsADirectoryError, NotADirectoryError) as error:
             kind = "folder" if final.is_dir() else "file"
             raise ConfigError(f"{final}: is a {kind}; choose another name") from error
+
+
+def _open_to_umask(path: Path) -> None:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+    private = [file for file in files if not file.stat().st_mode & 0o077]
+    if private:
+        umask = os.umask(0)
+        os.umask(umask)
+        for file in private:
+            file.chmod(0o666 & ~umask)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -107,3 +108,17 @@ def test_atomic_path_replaces_a_folder(tmp_path: Path) -> None:
     assert (final / "a").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     shutil.rmtree(final)
+
+
+def test_private_files_get_the_usual_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with provenance.atomic_path(tmp_path / "folder") as partial:
+            partial.mkdir()
+            (partial / "weights").touch(0o600)
+        with provenance.atomic_path(tmp_path / "file") as partial:
+            partial.touch(0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "folder" / "weights").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
