@@ -150,7 +150,7 @@ def _refuse_with_plan(*names: str) -> None:
 @click.option(
     "--idle-timeout",
     type=click.FloatRange(min=0.1),
-    default=60.0,
+    default=30.0,
     show_default=True,
     help="Give up a connection that sends nothing for so many seconds; a slow one is not given up.",
 )

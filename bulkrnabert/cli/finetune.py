@@ -25,11 +25,14 @@ from bulkrnabert.errors import ConfigError
     "--tokens",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="Folder that `tokenize` wrote, of all samples; one for each checkpoint.",
+    help="Folder that `tokenize` wrote, of all samples; one for each checkpoint.  [default: the expression in "
+    "--cohorts through each checkpoint's own tokenizer, as imported weights need it]",
 )
 @click.option(
-    "--cohorts", type=click.Path(path_type=Path), required=True, help="Folder that `preprocess` wrote: clinical.tsv."
+    "--cohorts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that `preprocess` wrote; its clinical.tsv is read.",
 )
 @click.option("--splits", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
 @click.option(

@@ -32,8 +32,8 @@ from bulkrnabert.errors import EXIT_BAD_INPUT, ConfigError
     type=click.Choice(["auto", "0", "1", "2", "3"]),
     default="auto",
     show_default=True,
-    help="ZeRO stage: from 1 on Adam's moments are shared out, from 2 gradients, at 3 parameters. auto: the lowest that "
-    "fits.",
+    help="ZeRO stage: from 1 on Adam's moments are shared out, from 2 gradients, at 3 parameters; auto: the lowest "
+    "that fits.",
 )
 @click.option(
     "--mfu",

@@ -26,6 +26,16 @@ logger = logging.getLogger(__name__)
     help="Folder that `preprocess` wrote: <cohort>.rnaseq.parquet, clinical.tsv.",
 )
 @click.option(
+    "--modality",
+    "modalities",
+    multiple=True,
+    type=click.Choice(["rnaseq", "methylation"]),
+    default=("rnaseq",),
+    show_default=True,
+    help="Only samples that have this modality are in the splits, in training as in judging; with both, samples that "
+    "have either. Encoders and heads of RNA-seq need rnaseq alone.",
+)
+@click.option(
     "--folds",
     default=5,
     show_default=True,
@@ -76,6 +86,7 @@ logger = logging.getLogger(__name__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 def command(
     cohorts: Path,
+    modalities: tuple[str, ...],
     folds: int,
     repeats: int | None,
     seed: int,
@@ -100,7 +111,7 @@ def command(
     from bulkrnabert.data.holdouts import leave_cohorts_out, make_paper_splits
     from bulkrnabert.data.probe_jobs import plan_jobs
     from bulkrnabert.data.published_splits import match_published, read_published
-    from bulkrnabert.data.tables import read_samples
+    from bulkrnabert.data.tables import modalities_of, read_samples
     from bulkrnabert.provenance import require_writable
 
     if published is not None and left_out:
@@ -110,7 +121,13 @@ def command(
             "--protocol paper draws its own test parts: use leak-free or transductive with --published or --leave-out"
         )
     require_writable(out / keys.SPLITS_TSV)
-    samples = read_samples(cohorts)
+    present = modalities_of(cohorts)
+    if present and not set(modalities) & set(present):
+        raise ConfigError(f"{cohorts}: has samples of {present[0]} only; split them with --modality {present[0]}")
+    samples = read_samples(cohorts, modalities[0] if len(set(modalities)) == 1 else None)
+    n_elsewhere = len(read_samples(cohorts)) - len(samples)
+    if n_elsewhere:
+        logger.info("%d samples have no %s and are in no split; see --modality", n_elsewhere, " or ".join(modalities))
     clinical = splitting.read_clinical(cohorts / keys.CLINICAL_TSV)
     if published is not None:
         matched = match_published(samples, read_published(published, form))

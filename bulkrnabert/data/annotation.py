@@ -17,7 +17,7 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import ENSEMBL_ID, SYMBOL_ENTREZ_ID, GeneVocabulary, strip_version
-from bulkrnabert.data.sources.delimited import open_text, read_header_line, shorten
+from bulkrnabert.data.sources.delimited import open_text, read_cells, read_header_line, shorten
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.sources.star import StarGenes
 from bulkrnabert.errors import DataError, VocabularyError
@@ -330,6 +330,38 @@ def _numbers(path: Path, ids: pd.Series, what: str, column: pd.Series) -> pd.Ser
             " number of bases, or nothing where unknown"
         )
     return numbers.astype(np.float64)
+
+
+def read_gene_lengths(path: Path) -> dict[str, float]:
+    """Read the length of each gene: TSV or CSV with an id or symbol and `length` in bases.
+
+    Unlike `read_annotation` it takes symbols for ids, as tables of symbols need them. Versions are stripped, `_PAR_Y`
+    copies are left out.
+
+    Raises:
+        DataError: no such columns, a length that is no positive number, or a gene with two lengths.
+    """
+    first, *rows = read_cells(path)
+    header = [name.lower() for name in first.cells]
+    id_columns = [name for name in (*ID_TITLES, *SYMBOL_TITLES) if name in header]
+    length_columns = [name for name in LENGTH_TITLES if name in header]
+    if not id_columns or not length_columns:
+        found = ", ".join(repr(shorten(name)) for name in first.cells[:12])
+        raise DataError(f"{path}: expected the columns `gene_id` and `length` (bases), found {found}")
+    id_at, length_at = header.index(id_columns[0]), header.index(length_columns[0])
+    lengths: dict[str, float] = {}
+    for row in rows:
+        try:
+            gene_id, length = strip_version(row.cells[id_at]), float(row.cells[length_at])
+        except (IndexError, ValueError) as error:
+            raise DataError(f"{path}: row {row.number}: no gene length in {shorten(str(row.cells))}") from error
+        if not 0 < length < float("inf"):
+            raise DataError(
+                f"{path}: row {row.number}: length {length:g} of {gene_id}, expected a positive number of bases"
+            )
+        if gene_id is not None and lengths.setdefault(gene_id, length) != length:
+            raise DataError(f"{path}: row {row.number}: {gene_id} stands there before with another length")
+    return lengths
 
 
 def write_annotation(annotation: GeneAnnotation, out: Path) -> None:

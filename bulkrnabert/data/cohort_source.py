@@ -25,7 +25,6 @@ from bulkrnabert.errors import VocabularyError
 
 logger = logging.getLogger(__name__)
 
-GDC = "gdc"
 OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
 ROW = "row"
 ROWS_PER_PIECE = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bulkrnabert import keys
-from bulkrnabert.data.annotation import GeneAnnotation, read_annotation
+from bulkrnabert.data.annotation import GeneAnnotation, read_annotation, read_gene_lengths
 from bulkrnabert.data.clinical import Clinical, read_clinical_table
 from bulkrnabert.data.doctor_findings import Check, Coverage, Diagnosis, Samples, Scale, verdict_of
 from bulkrnabert.data.doctor_genes import (
@@ -25,6 +25,7 @@ from bulkrnabert.data.doctor_samples import check_samples, examine_samples
 from bulkrnabert.data.doctor_scale import check_unit, describe_scale, look_at
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression
+from bulkrnabert.data.tables import MAX_MISSING_SHARE
 from bulkrnabert.data.tokenizer import BinnedTokenizer
 from bulkrnabert.data.units import Unit, parse_unit, stored_unit, to_stored
 from bulkrnabert.errors import BulkRNABertError, DataError
@@ -109,14 +110,25 @@ class _Doctor:
             self.failed("clinical", error, "a clinical table: TSV or CSV, a row a sample or patient", "mend that table")
             return None
 
-    def annotation(self, path: Path | None, name: str) -> GeneAnnotation | None:
+    def annotation(self) -> GeneAnnotation | None:
+        path = self.request.annotation
         if path is None:
             return None
         try:
             return read_annotation(path)
         except DataError as error:
-            self.failed(name, error, "a table of genes", "give a table as `bulkrnabert annotate` writes")
+            self.failed("annotation", error, "a table of genes", "give a table as `bulkrnabert annotate` writes")
             return None
+
+    def gene_lengths(self, annotation: GeneAnnotation | None) -> dict[str, float]:
+        path = self.request.gene_lengths
+        if path is None:
+            return {} if annotation is None else annotation.length_of
+        try:
+            return read_gene_lengths(path)
+        except DataError as error:
+            self.failed("gene_lengths", error, "a length for every gene", "give a table with gene_id and length")
+            return {}
 
     def vocabulary(self) -> tuple[GeneVocabulary, str] | None:
         path = self.request.vocabulary
@@ -158,14 +170,14 @@ def examine(request: DoctorRequest) -> Examination:
         return Examination(doctor.diagnosis(), None, None, {})
     shape = f"{len(table.sample_ids)} samples x {len(table.gene_ids)} genes, {choice.name}"
     doctor.checks.insert(0, Check("readable", "ok", shape))
-    doctor.checks.append(_check_numbers(table))
     doctor.checks += check_gene_ids(table)
-    annotation = doctor.annotation(request.annotation, "annotation")
+    annotation = doctor.annotation()
     if annotation is not None:
         resolved = resolve_genes(table, annotation)
         table = resolved.table
         doctor.checks.append(resolved.check)
     _examine_scale(doctor, table, annotation)
+    doctor.checks.insert(1, _check_numbers(table, doctor.unit))
     _examine_coverage(doctor, table, annotation)
     doctor.checks.append(check_constant(table))
     doctor.samples = examine_samples(table, doctor.unit, clinical)
@@ -173,19 +185,21 @@ def examine(request: DoctorRequest) -> Examination:
     return Examination(doctor.diagnosis(), table, doctor.unit, doctor.lengths)
 
 
-def _check_numbers(table: ExpressionTable) -> Check:
+def _check_numbers(table: ExpressionTable, unit: Unit | None) -> Check:
+    """Cells without a number: some are fine, they stay missing; not where a sum over all genes is needed."""
     is_nan, is_infinite = np.isnan(table.values), np.isinf(table.values)
     n_missing, n_infinite = int(is_nan.sum()), int(is_infinite.sum())
     if not n_missing and not n_infinite:
         return Check("numbers", "ok", "every cell is a number")
     row, column = (int(at) for at in np.argwhere(is_nan | is_infinite)[0])
+    is_fine = not n_infinite and is_nan.mean(axis=1).max() <= MAX_MISSING_SHARE and not (unit and unit.needs_every_gene)
     return Check(
         "numbers",
-        "fail",
+        "warn" if is_fine else "fail",
         f"{n_missing} missing and {n_infinite} infinite values, the first in sample {table.sample_ids[row]!r}, gene"
         f" {table.gene_ids[column]!r}",
-        "a number in every cell",
-        "leave those genes or samples out, or fill them yourself; a gene that is absent counts as missing, not as 0",
+        f"a number in every cell; up to {MAX_MISSING_SHARE:.0%} of a sample may be missing, except in counts and fpkm",
+        "missing values stay missing, they do not become 0" if is_fine else "leave those genes or samples out",
     )
 
 
@@ -225,8 +239,7 @@ def _examine_conversion(doctor: _Doctor, table: ExpressionTable, annotation: Gen
     unit, request = doctor.unit, doctor.request
     has_lengths = False
     if unit.base == "counts":
-        lengths = doctor.annotation(request.gene_lengths, "gene_lengths") if request.gene_lengths else annotation
-        doctor.lengths = {} if lengths is None else lengths.length_of
+        doctor.lengths = doctor.gene_lengths(annotation)
         has_lengths = bool(doctor.lengths)
         found = doctor.vocabulary() if has_lengths else None
         if has_lengths:

@@ -14,6 +14,7 @@ from bulkrnabert.data.units import (
     GENOME_WIDE_GENES,
     LOG_CEILING,
     MAX_SHARE_BELOW_FLOOR,
+    MAX_TPM_TOTAL,
     TRANSCRIPTS_PER_MILLION,
     LogBase,
     Unit,
@@ -30,8 +31,6 @@ FLOOR_TOLERANCE = 0.01
 PSEUDO_COUNTS = (0.001, 0.01, 0.1, 0.5, 0.25, 0.0001, 0.00001)
 TOTAL_TOLERANCE = 0.05
 MOST_SAMPLES = 0.9
-# A table without some genes sums to less than a million TPM, never to more.
-MAX_TPM_TOTAL = 1.1e6
 MIN_TPM_TOTAL = 0.5e6
 UPPER_QUARTILE_SPREAD = 0.02
 MEAN_OF_ZSCORES = 0.2

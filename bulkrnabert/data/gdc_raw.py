@@ -11,7 +11,6 @@ from bulkrnabert import keys
 from bulkrnabert.data.clinical import sample_type_from_text
 from bulkrnabert.data.cohort_source import (
     CONTROLLED,
-    GDC,
     OPEN,
     ROW,
     ExpressionValues,
@@ -25,6 +24,7 @@ from bulkrnabert.data.gdc_cases import read_gdc_cases
 from bulkrnabert.data.merged_cohorts import merged_name
 from bulkrnabert.data.samplesheet import COHORT_NAME_RULE, is_cohort_name
 from bulkrnabert.data.sources.gdc_plan import PlannedFile, file_path, read_plan
+from bulkrnabert.data.sources.raw_plan import GDC
 from bulkrnabert.data.sources.star import read_star_genes
 from bulkrnabert.data.units import Unit
 from bulkrnabert.errors import DataError

@@ -24,6 +24,7 @@ VERSIONED_ID = re.compile(r"^(ENSG\d+)\.(\d+)(_PAR_Y)?$")
 ENSEMBL_ID = re.compile(r"^ENSG(R?)\d+(\.\d+)?(_PAR_Y)?$")
 PAR_Y_ID = re.compile(r"^(ENSG\d+(\.\d+)?_PAR_Y|ENSGR\d+(\.\d+)?)$")
 SYMBOL_ENTREZ_ID = re.compile(r"^([^|]*)\|\d+$")
+PROBE_ID = re.compile(r"^(cg|rs|ch\.?)\d")
 SUMMARY_ROW = re.compile(r"^(N_(unmapped|multimapping|noFeature|ambiguous)|__\w+)$")
 # What a spreadsheet makes of MARCH1, SEPT2, DEC1: `1-Mar`, `02-Sep`, `Mar-01`, `2001-03-01`, `3/1/2001`.
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.data.annotation import GeneAnnotation
+from bulkrnabert.data.annotation import GeneAnnotation, read_gene_lengths
 from bulkrnabert.data.clinical import (
     TCGA_BARCODE,
     Clinical,
@@ -36,13 +36,11 @@ from bulkrnabert.data.cohort_source import (
 )
 from bulkrnabert.data.encode_raw import read_encode_raw
 from bulkrnabert.data.gdc_raw import read_gdc_raw
-from bulkrnabert.data.genes import strip_version
 from bulkrnabert.data.gtex_raw import read_gtex_raw
 from bulkrnabert.data.merging import merge_cohorts, parse_merges
 from bulkrnabert.data.methylation import MissingRules, methylation_table
 from bulkrnabert.data.methylation_raw import read_methylation_raw, read_probe_genes, share_arrays
 from bulkrnabert.data.samplesheet import COHORT_NAME_RULE, SheetRow, is_cohort_name
-from bulkrnabert.data.sources.delimited import read_cells
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression, star_sample_ids
 from bulkrnabert.data.sources.gdc_plan import read_plan
 from bulkrnabert.data.sources.raw_plan import ENCODE, GTEX, plan_source
@@ -98,7 +96,7 @@ class _Readers:
 
     def __init__(self, options: InputOptions) -> None:
         self._options = options
-        self._lengths = _read_gene_lengths(options.gene_lengths) if options.gene_lengths else None
+        self._lengths = read_gene_lengths(options.gene_lengths) if options.gene_lengths else None
         self._probe_map = read_probe_genes(options)
         self._rules = MissingRules(max_missing_sample=options.max_missing_probes)
 
@@ -155,7 +153,7 @@ class _Readers:
             return methylation_table(
                 table, row.unit, self._probe_map, self._rules, str(row.path), self._options.annotation
             )
-        if n_missing and row.unit.base in ("counts", "fpkm", "fpkm_uq"):
+        if n_missing and row.unit.needs_every_gene:
             raise DataError(
                 f"{row.path}: {n_missing} values are missing, and `{row.unit}` becomes TPM by the sum over all genes of"
                 " a sample; fill them, leave those genes out, or give TPM"
@@ -377,27 +375,3 @@ def _refuse_samples_that_differ(sources: Sequence[Source]) -> None:
                     f" {patient_id!r}, cohort {cohort!r} in {source.where}; give both tables the same clinical table"
                     " and cohort"
                 )
-
-
-def _read_gene_lengths(path: Path) -> dict[str, float]:
-    first, *rows = read_cells(path)
-    header = [name.lower() for name in first.cells]
-    id_columns = [name for name in ("gene_id", "ensg_id", "ensembl_id", "symbol", "gene_name") if name in header]
-    length_columns = [name for name in ("length", "gene_length") if name in header]
-    if not id_columns or not length_columns:
-        raise DataError(f"{path}: expected the columns `gene_id` and `length` (bases), found {first.cells[:12]}")
-    id_at, length_at = header.index(id_columns[0]), header.index(length_columns[0])
-    lengths: dict[str, float] = {}
-    for row in rows:
-        number, cells = row.number, row.cells
-        try:
-            gene_id, length = strip_version(cells[id_at]), float(cells[length_at])
-        except (IndexError, ValueError) as error:
-            raise DataError(f"{path}: row {number}: no gene length in {cells}") from error
-        if not 0 < length < float("inf"):
-            raise DataError(
-                f"{path}: row {number}: length {length:g} of {gene_id}, expected a positive number of bases"
-            )
-        if gene_id is not None and lengths.setdefault(gene_id, length) != length:
-            raise DataError(f"{path}: row {number}: {gene_id} stands there before with another length")
-    return lengths

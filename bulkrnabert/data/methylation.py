@@ -16,8 +16,8 @@ from scipy import sparse
 
 from bulkrnabert import keys
 from bulkrnabert.data.annotation import GeneAnnotation
-from bulkrnabert.data.genes import GeneVocabulary
-from bulkrnabert.data.probes import PROBE_ID, CpgIds, ProbeMap, average_replicates, find_cpgs, with_ensembl_ids
+from bulkrnabert.data.genes import PROBE_ID, GeneVocabulary
+from bulkrnabert.data.probes import CpgIds, ProbeMap, average_replicates, find_cpgs, with_ensembl_ids
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.sources.sesame import Arrays, ArraySet
 from bulkrnabert.data.units import Unit, stored_unit, to_stored

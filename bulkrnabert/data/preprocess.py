@@ -51,13 +51,19 @@ from bulkrnabert.data.survival_endpoints import (
     survival_account,
     write_survival_account,
 )
-from bulkrnabert.data.tables import MODALITIES, CohortTableWriter, TableHeader, cohort_path, genes_path
+from bulkrnabert.data.tables import (
+    MAX_MISSING_SHARE,
+    MODALITIES,
+    CohortTableWriter,
+    TableHeader,
+    cohort_path,
+    genes_path,
+)
 from bulkrnabert.data.units import TRANSCRIPTS_PER_MILLION
 from bulkrnabert.errors import DataError, VocabularyError
 
 logger = logging.getLogger(__name__)
 
-MAX_MISSING_SHARE = 0.5
 RESCALED = "tpm over the gene list sums to 1e6 in every sample"
 
 NOT_FINITE = "not_finite"
@@ -252,8 +258,26 @@ def write_cohorts(plan: Plan, out: Path) -> dict[str, Any]:
         )
         _write_dropped_genes(plan, folder / keys.GENES_DROPPED_TSV)
         summary = _summary(plan, kept, patients, rejected)
+        _log_pairs(summary["pairs"])
         provenance.write_json(folder / keys.SUMMARY_JSON, summary)
     return summary
+
+
+def _log_pairs(pairs: list[dict[str, Any]]) -> None:
+    if not pairs:
+        return
+    paired, rnaseq, methylation = (
+        sum(cohort[name] for cohort in pairs) for name in ("n_paired_samples", "n_rnaseq_only", "n_methylation_only")
+    )
+    level = logging.INFO if paired else logging.WARNING
+    logger.log(
+        level,
+        "%d samples have both modalities, %d RNA-seq only, %d methylation only%s",
+        paired,
+        rnaseq,
+        methylation,
+        "" if paired else ": they meet on sample_id; check that both tables name their samples alike",
+    )
 
 
 def _write_modality(plan: Plan, part: ModalityPlan, folder: Path, rejected: list[Rejected]) -> pd.DataFrame:

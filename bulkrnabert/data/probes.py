@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 # EPIC v2 measures some sites several times: cg00000029_TC21, cg00000029_BC11.
 REPLICATE_SUFFIX = r"_[TB][CO]\d+$"
 CPG_ID = r"^cg\d+$"
-PROBE_ID = re.compile(r"^(cg|rs|ch\.?)\d")
 SNP_PROBE, NON_CPG_PROBE, OTHER_PROBE = "snp_probe", "non_cpg_probe", "other_probe"
 
 PROBE_TITLES = ("probe_id", "probe", "probeid", "id", "ilmnid", "cg", "cpg", "composite element ref", "name")

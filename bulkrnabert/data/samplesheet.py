@@ -10,17 +10,17 @@ from pathlib import Path
 from bulkrnabert import keys
 from bulkrnabert.data.sources.delimited import read_cells, shorten
 from bulkrnabert.data.sources.files import parse_format
+from bulkrnabert.data.tables import MODALITIES
 from bulkrnabert.data.units import Unit, parse_unit
 from bulkrnabert.errors import DataError, join_problems
 
 COLUMNS = (keys.COHORT, "modality", "path", "format", "unit", "clinical")
 OPTIONAL_COLUMNS = ("format", "unit", "clinical")
-MODALITIES = (keys.RNASEQ, keys.METHYLATION)
 CENTRED_BASES = ("zscore", "log2_ratio")
-_COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 COHORT_NAME_RULE = (
-    "letters, digits, `.`, `_` and `-`, starting with a letter or digit (it becomes a file name), and is not"
-    f" `{keys.PAN}` (all cohorts together)"
+    "letters, digits, `.`, `_` and `-`, at most 100, starting with a letter or digit (it becomes a file name), and is"
+    f" not `{keys.PAN}` (all cohorts together)"
 )
 
 
@@ -134,31 +134,40 @@ def _parse_row(number: int, values: dict[str, str], folder: Path) -> tuple[Sheet
     problems = []
     cohort = values[keys.COHORT]
     if not cohort:
-        problems.append(f"{where}: no cohort")
+        problems.append(f"{where}: no cohort; name it")
     elif not is_cohort_name(cohort):
-        problems.append(f"{where}: cohort {cohort!r}; a cohort is named with {COHORT_NAME_RULE}")
+        problems.append(f"{where}: cohort {shorten(cohort)!r}; a cohort is named with {COHORT_NAME_RULE}")
     problems += _modality_problems(where, values["modality"])
     table = folder / values["path"]
     if not values["path"]:
         problems.append(f"{where}: no path")
-    elif not table.exists():
-        problems.append(f"{where}: {values['path']!r} not found (looked for {table})")
+    elif not _exists(table):
+        problems.append(f"{where}: {shorten(values['path'])!r} not found (looked for it in {folder})")
     unit, unit_problems = _parse_unit_and_format(values, table)
     problems += [f"{where}: {problem}" for problem in unit_problems]
     problems += _modality_unit_problems(where, values["modality"], unit)
     clinical = folder / values["clinical"] if values["clinical"] else None
-    if clinical is not None and not clinical.is_file():
-        problems.append(f"{where}: clinical table {values['clinical']!r} not found (looked for {clinical})")
+    if clinical is not None and not (_exists(clinical) and clinical.is_file()):
+        problems.append(
+            f"{where}: clinical table {shorten(values['clinical'])!r} not found (looked for it in {folder})"
+        )
     if problems or unit is None:
         return None, problems
     return SheetRow(where, cohort, table, values["format"], unit, clinical, values["modality"]), []
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is longer than names can be
+        return False
 
 
 def _parse_unit_and_format(values: dict[str, str], table: Path) -> tuple[Unit | None, list[str]]:
     """The row's unit, and what is wrong with its format and unit; an absent table's only if stated."""
     problems = []
     is_star = False
-    if values["format"] or table.exists():
+    if values["format"] or _exists(table):
         try:
             is_star = parse_format(values["format"], table).name == "star_counts"
         except DataError as error:

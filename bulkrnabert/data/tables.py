@@ -27,9 +27,8 @@ SAMPLE_COLUMNS = (
     keys.SOURCE,
 )
 MODALITIES = (keys.RNASEQ, keys.METHYLATION)
+MAX_MISSING_SHARE = 0.5
 ROWS_PER_GROUP = 64
-# Expression hardly repeats: a dictionary only costs time. Its bytes by their place in the number pack well and fast.
-_ENCODING = {f"{keys.VALUES}.list.element": "BYTE_STREAM_SPLIT"}
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ class CohortTableWriter:
         fields = [pa.field(name, pa.string()) for name in SAMPLE_COLUMNS]
         fields.append(pa.field(keys.VALUES, pa.list_(pa.float32(), n_genes)))
         self._schema = pa.schema(fields, metadata=header.to_metadata())
-        self._writer = pq.ParquetWriter(
-            path, self._schema, compression="zstd", use_dictionary=list(SAMPLE_COLUMNS), column_encoding=_ENCODING
-        )
+        # LZ4 reads in half the time of zstd and takes a fifth more space.
+        self._writer = pq.ParquetWriter(path, self._schema, compression="lz4", use_dictionary=list(SAMPLE_COLUMNS))
 
     def __enter__(self) -> Self:
         return self

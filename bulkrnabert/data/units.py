@@ -35,6 +35,8 @@ NON_INTEGER_SHARE = 0.5
 MAX_SHARE_BELOW_FLOOR = 0.01
 MAX_DEPTH_BELOW_FLOOR_LOG2 = 1.0
 GENOME_WIDE_GENES = 10_000
+SAMPLES_SUMMED = 50
+MAX_TPM_TOTAL = 1.1e6  # a table without some genes sums to less than a million, never to more
 TRANSCRIPTS_PER_MILLION = 1_000_000.0
 
 _EXP: dict[LogBase, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]] = {
@@ -74,6 +76,11 @@ class Unit:
         if self.log_base is None:
             return self.base
         return f"{self.log_base}({self.base}+{self.pseudo_count:g})"
+
+    @property
+    def needs_every_gene(self) -> bool:
+        """Whether it becomes TPM by the sum over all genes of a sample, so that none may be missing."""
+        return self.base in ("counts", "fpkm", "fpkm_uq")
 
     @property
     def linear(self) -> Unit:
@@ -173,7 +180,7 @@ def to_stored(
         if not np.all(np.asarray(gene_lengths) > 0):
             raise DataError("gene lengths must be positive numbers of bases for every gene of the table")
         linear /= np.asarray(gene_lengths, dtype=np.float64)
-    if unit.base in ("counts", "fpkm", "fpkm_uq"):
+    if unit.needs_every_gene:
         linear = _scale_to_million(linear, unit)
     return StoredValues(linear.astype(np.float32), target, n_clipped)
 
@@ -205,9 +212,28 @@ def check_scale(values: npt.NDArray[np.floating | np.integer], unit: Unit, where
     if finite.size == 0:
         raise DataError(f"{where}: no number in the table at all, expected values in `{unit}`")
     low, high = float(finite.min()), float(finite.max())
-    problem = _scale_problem(finite, low, high, unit)
+    problem = _scale_problem(finite, low, high, unit) or _total_problem(np.asarray(values), unit, where)
     if problem is not None:
         raise DataError(f"{where}: values from {low:.4g} to {high:.4g} are no `{unit}`: {problem}")
+
+
+def _total_problem(values: npt.NDArray[np.floating | np.integer], unit: Unit, where: str) -> str | None:
+    """TPM of a sample sum to a million over all genes, so never to more: the sums tell counts and RSEM that are not."""
+    if unit.base != "tpm":
+        return None
+    rows = np.unique(np.linspace(0, len(values) - 1, min(SAMPLES_SUMMED, len(values))).astype(np.int64))
+    part = values[rows].astype(np.float64)
+    part[~np.isfinite(part)] = np.nan
+    median = float(np.median(np.nansum(to_stored(part, unit).values, axis=1, dtype=np.float64)))
+    if median <= MAX_TPM_TOTAL:
+        return None
+    is_whole = unit.log_base is None and not np.any(np.nan_to_num(part) % 1)
+    found = f"those of the median sample sum to {median:.4g}, and TPM sum to a million at most"
+    if is_whole:
+        return f"{found}; this looks like counts, all values are whole numbers"
+    # Made-up and merged profiles exceed it too, so this is for a human to judge (and `doctor` says it again).
+    logger.warning("%s: %s; is this rsem, estimated_counts or fpkm_uq?", where, found)
+    return None
 
 
 def _scale_problem(finite: npt.NDArray[np.floating | np.integer], low: float, high: float, unit: Unit) -> str | None:

@@ -158,11 +158,12 @@ def _check_tokens(job: JointJob, path: Path, model: PretrainedModel, folder: Pat
         raise DataError(f"{folder}: other genes than the checkpoint {path} has; give the tokens of that checkpoint")
     if tokens.tokenizer != model.tokenizer:
         raise DataError(f"{folder}: another tokenizer than the checkpoint {path} has; tokenize with the checkpoint's")
-    if tokens.split_sha256 not in ("", job.split_sha256):
-        raise DataError(
-            f"{folder}: made under other splits (sha256 {tokens.split_sha256[:12]}…) than these "
-            f"({job.split_sha256[:12]}…); tokenize again"
-        )
+    for what, sha256 in ((folder, tokens.split_sha256), (path, str(model.provenance.get("split_sha256") or ""))):
+        if sha256 not in ("", job.split_sha256):
+            raise DataError(
+                f"{what}: made under other splits (sha256 {sha256[:12]}…) than these ({job.split_sha256[:12]}…), so it "
+                "may have seen test patients: tokenize and pretrain again, or use its splits"
+            )
 
 
 class StartEmbeddings:
@@ -191,9 +192,8 @@ class StartEmbeddings:
         whole = self._found[key]
         absent = rows[torch.isnan(whole[torch.from_numpy(rows), 0]).cpu().numpy()]
         if len(absent):
-            size = self._settings.config.micro_batch_size
             places = torch.from_numpy(absent).to(whole.device)
-            whole[places] = pooled_embeddings(network, encoder.token_ids[absent], size, self._settings.device)
+            whole[places] = pooled_embeddings(network, encoder.token_ids[absent], self._settings.device)
         return whole
 
 
@@ -279,7 +279,7 @@ def predict_folds(job: JointJob, folds: Sequence[FinetunedFold], starts: StartEm
 
     Args:
         job: The job.
-        folds: From `finetune_fold`.
+        folds: From `finish_fold`.
         starts: As given there.
     """
     frames: dict[str, list[pd.DataFrame]] = {one_task.task: [] for one_task in job.jobs}

@@ -14,7 +14,9 @@ import torch
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
 from bulkrnabert.data.splits import read_clinical, read_splits
-from bulkrnabert.data.tokens import read_tokens
+from bulkrnabert.data.tables import read_cohorts
+from bulkrnabert.data.tokens import Tokens, read_tokens
+from bulkrnabert.downstream.embed import align_to_model, encode_aligned
 from bulkrnabert.downstream.finetune import (
     Encoder,
     FinetunedFold,
@@ -31,7 +33,7 @@ from bulkrnabert.downstream.finetuned_folder import refuse_other_folder, write_f
 from bulkrnabert.downstream.job import Fold, Task, make_job
 from bulkrnabert.downstream.joint import JointJob, join_jobs
 from bulkrnabert.downstream.predictions import write_predictions
-from bulkrnabert.downstream.pretrained import load
+from bulkrnabert.downstream.pretrained import PretrainedModel, load
 from bulkrnabert.downstream.tuning import Tuning, tune_fold
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.logs import is_main_process
@@ -54,7 +56,7 @@ class FinetuneRequest:
 
     Attributes:
         checkpoints: Checkpoint folders: one a fold, or one trained on all samples.
-        tokens: Their tokens folders.
+        tokens: Their tokens folders; empty: the cohorts' expression goes through the checkpoints' own tokenizers.
         cohorts: Folder that `preprocess` wrote.
         splits: `splits.tsv`.
         tasks: What to predict.
@@ -100,7 +102,7 @@ def run_finetuning(request: FinetuneRequest) -> None:
     job = join_jobs([make_job(splits, clinical, task, request.scope, request.label_column) for task in request.tasks])
     job = _with_folds(job, request.only_folds)
     models = [(path, load(path)) for path in request.checkpoints]
-    encoders = pair_encoders(job, models, [(path, read_tokens(path)) for path in request.tokens])
+    encoders = pair_encoders(job, models, _tokens(request, models))
     todo = [(fold, encoders[fold.split_id]) for fold in job.folds] + _final(request, job, encoders)
     logger.info(
         "%s, scope %s: %d samples, %d networks, %s, %s",
@@ -130,6 +132,21 @@ def run_finetuning(request: FinetuneRequest) -> None:
         name = keys.PREDICTIONS_PARQUET if len(predictions) == 1 else f"predictions.{task}.parquet"
         write_predictions(found, request.out / name)
     _write_records(request.out / RECORDS_FOLDER, done, tunings)
+
+
+def _tokens(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]) -> list[tuple[Path, Tokens]]:
+    if request.tokens:
+        return [(path, read_tokens(path)) for path in request.tokens]
+    cohorts = read_cohorts(request.cohorts)
+    found = []
+    for path, model in models:
+        logger.info("%s: tokens of %s by the checkpoint's own tokenizer", path, request.cohorts)
+        alignment = align_to_model(model, cohorts.genes.gene_ids)
+        encoded = encode_aligned(model, alignment, [cohorts.values], len(cohorts.samples), cohorts.unit)
+        split_id = str(model.provenance.get("split_id") or keys.ALL_SPLIT)
+        samples, sha256 = cohorts.samples, str(model.provenance.get("split_sha256") or "")
+        found.append((path, Tokens(samples, encoded.token_ids, model.gene_ids, model.tokenizer, split_id, sha256)))
+    return found
 
 
 def _config(request: FinetuneRequest) -> FinetuneConfig:

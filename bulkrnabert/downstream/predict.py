@@ -16,7 +16,7 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.data.sources.files import ExpressionTable
-from bulkrnabert.downstream.embed import choose_batch_size, encode_expression
+from bulkrnabert.downstream.embed import encode_expression
 from bulkrnabert.downstream.finetuned_folder import FinetunedModel, Member, TaskRecord
 from bulkrnabert.downstream.survival import HORIZON_DAYS, pooled_risk, survival_probabilities
 from bulkrnabert.errors import ConfigError, DataError
@@ -61,8 +61,7 @@ def predict_table(
     for member in model.members:
         encoded = encode_expression(member.encoder, table, unit)
         missing_share = np.maximum(missing_share, encoded.missing_share)
-        size = choose_batch_size(member.encoder, device)
-        pooled = pooled_embeddings(member.network, encoded.token_ids, size, device)
+        pooled = pooled_embeddings(member.network, encoded.token_ids, device)
         with torch.no_grad():
             for name, output in member.network.outputs(pooled).items():
                 outputs[name].append(output.double().cpu().numpy())

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -18,6 +18,9 @@ from bulkrnabert.evaluate.data_artefacts import Diagnosis, Endpoint, ModalitySum
 
 MAX_PROBLEMS_SHOWN = 10
 PRIMARY_METRIC = {keys.CANCER_TYPE: "macro_f1", keys.SURVIVAL: "c_index_within_weighted"}
+LOWER_IS_BETTER = frozenset(
+    {"expected_calibration_error", "brier_score", "log_loss", "integrated_brier_score", "calibration_error"}
+)
 
 
 class _Artefact(BaseModel):
@@ -94,6 +97,79 @@ class KaplanMeier(_Artefact):
     at_risk: dict[str, list[int]] = {}
 
 
+class ClassScore(_Artefact):
+    """One class: precision, recall and F1 (None where nothing was predicted, or is true), and its samples."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+class PerClass(_Artefact):
+    """Scores of single classes of one method."""
+
+    scope: str
+    method: str
+    classes: list[ClassScore]
+
+
+class ReliabilityBin(_Artefact):
+    """Samples whose predicted class got a probability in [low, high]."""
+
+    low: float
+    high: float
+    mean_probability: float
+    observed_share: float
+    n: int
+
+
+class Reliability(_Artefact):
+    """How often a prediction is right, by the probability that it was made with."""
+
+    scope: str
+    method: str
+    bins: list[ReliabilityBin]
+
+
+class CalibrationGroup(_Artefact):
+    """Patients of like predicted survival: its mean, and Kaplan-Meier's with a 95 % interval."""
+
+    n: int
+    predicted: float
+    observed: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Calibration(_Artefact):
+    """Predicted against observed survival at one time, in days."""
+
+    scope: str
+    method: str
+    at_days: float
+    groups: list[CalibrationGroup]
+
+
+class Comparison(_Artefact):
+    """A model against a baseline on the same folds; `holds` is None where not estimable, and `reason` says why."""
+
+    task: str
+    scope: str
+    metric: str
+    method: str
+    against: str
+    is_best_baseline: bool = False
+    difference: float | None
+    low: float | None = None
+    high: float | None = None
+    p_corrected: float | None = None
+    n_folds: int | None = None
+    holds: Literal["ahead", "level", "behind"] | None = None
+    reason: str | None = None
+
+
 class Point(_Artefact):
     """One sample of the projection."""
 
@@ -127,6 +203,10 @@ class Numbers(_Artefact):
     metrics: list[Metric]
     confusion: list[Confusion] = []
     kaplan_meier: list[KaplanMeier] = []
+    per_class: list[PerClass] = []
+    reliability: list[Reliability] = []
+    calibration: list[Calibration] = []
+    comparisons: list[Comparison] = []
     projection: Projection | None = None
     skipped: list[Skipped] = []
 
@@ -361,7 +441,14 @@ def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> lis
     return [item for item in numbers.metrics if (item.task, item.scope) == (task, scope) and item.metric in names]
 
 
-def highest(metrics: Iterable[Metric]) -> Metric | None:
-    """The metric with the highest value; None when none is estimable."""
+def best_of(metrics: Iterable[Metric]) -> Metric | None:
+    """The best of several values of one metric, the first of equals; None when none is estimable."""
     estimable = [item for item in metrics if item.value is not None]
-    return max(estimable, key=lambda item: item.value or 0.0, default=None)
+    return min(estimable, key=badness, default=None)
+
+
+def badness(metric: Metric) -> float:
+    """The value turned so that a lower one is better; infinite where it is not estimable."""
+    if metric.value is None:
+        return inf
+    return metric.value if metric.metric in LOWER_IS_BETTER else -metric.value

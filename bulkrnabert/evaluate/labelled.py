@@ -22,7 +22,7 @@ class Score:
     """One number.
 
     Attributes:
-        metric: Its name; higher is better.
+        metric: Its name; higher is better, but for calibration error, Brier score and log loss.
         value: NaN where it is not estimable.
         n_samples: Samples with a label that was used.
     """

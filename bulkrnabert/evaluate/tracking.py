@@ -29,7 +29,7 @@ from bulkrnabert.evaluate.artefacts import (
     Metric,
     Numbers,
     RunFacts,
-    highest,
+    best_of,
     read_encoder,
     read_numbers,
     read_run,
@@ -236,7 +236,7 @@ def _log_parent(store: _Store, contents: _Contents) -> str:
     points: list[tuple[str, float, int]] = []
     for task, metric in PRIMARY_METRIC.items():
         for role in ("model", "baseline"):
-            best = highest(item for item in select(numbers, task, keys.PAN, [metric]) if item.role == role)
+            best = best_of(item for item in select(numbers, task, keys.PAN, [metric]) if item.role == role)
             if best is not None:
                 tags[clean_name(f"best/{task}/{role}")] = best.method
                 points += _value_points(f"{task}/{metric}/{role}", best)

@@ -1,122 +1,38 @@
-"""Figures of the report as inline SVG: deterministic, with selectable text, and ids that cannot collide on one page."""
+"""Figures of the report as inline SVG: deterministic, with selectable text."""
 
 from __future__ import annotations
 
-import io
-import re
-import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from bulkrnabert import keys
 from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Projection
 from bulkrnabert.evaluate.data_artefacts import DriftPoint
+from bulkrnabert.report.drawing import (
+    BASELINE_COLOUR,
+    COLOURS,
+    INK,
+    LINE_STYLES,
+    MARKERS,
+    MODEL_COLOUR,
+    MUTED,
+    RULE,
+    SECOND_COLOUR,
+    Figure,
+    new_canvas,
+    put_legend_above,
+    shorten,
+    to_figure,
+    wrap,
+)
 from bulkrnabert.report.tables import IntervalGroup, IntervalRow
-from bulkrnabert.report.text import format_count, format_number, is_small
+from bulkrnabert.report.text import DAYS_PER_YEAR, format_count, format_number, is_small
 
-INK = "#1b2027"
-MUTED = "#66707c"
-RULE = "#d5dae0"
-MODEL_COLOUR = "#0072b2"
-BASELINE_COLOUR = "#8a6d1d"
-SECOND_COLOUR = "#d55e00"
-# Okabe and Ito's colours for colour-blind readers, without the yellow that vanishes on white. Seven colours and eight
-# markers have no common divisor, so that 56 cohorts differ, neighbours in both.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#3b3b3b")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-LINE_STYLES = ("-", "--", "-.", ":")
 MAX_VECTOR_POINTS = 6000
-DAYS_PER_YEAR = 365.25
-
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.solid_capstyle": "round",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the page.
-
-    Attributes:
-        identifier: Id of its element, made by us, never from a name in the data.
-        svg: The drawing, safe to place in the page.
-        width_px: Width at which its text has its nominal size.
-    """
-
-    identifier: str
-    svg: Markup
-    width_px: int
-
-
-@contextmanager
-def _canvas(width_in: float, height_in: float, identifier: str) -> Iterator[Canvas]:
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": identifier}):
-        yield Canvas(figsize=(width_in, height_in), layout="constrained")
-
-
-def _to_figure(canvas: Canvas, identifier: str, description: str) -> Figure:
-    """Write the SVG, prefix its ids with the figure's, and say to a screen reader what it shows."""
-    buffer = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    canvas.savefig(buffer, format="svg", metadata=metadata, transparent=True)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]*)"', rf'id="{identifier}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{identifier}-\1)", svg)
-    svg = re.sub(r'href="#([^"]*)"', rf'href="#{identifier}-\1"', svg)
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    assert view_box is not None
-    opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view_box.group(0)} '
-        f'role="img" aria-label="{escape(description)}">'
-    )
-    svg = opening + svg[svg.index(">") + 1 :]
-    # Drawn by matplotlib, which escapes the texts; the tests put hostile names through it.
-    return Figure(identifier, Markup(svg.strip()), round(canvas.get_figwidth() * 96))  # noqa: S704
-
-
-def _wrap(text: str, n_characters: int = 27) -> str:
-    """At most two lines of a label."""
-    lines = textwrap.wrap(text, n_characters) or [""]
-    return "\n".join([*lines[:1], *([_shorten(" ".join(lines[1:]), n_characters)] if lines[1:] else [])])
-
-
-def _shorten(text: str, n_characters: int) -> str:
-    return text if len(text) <= n_characters else text[: n_characters - 1] + "…"
 
 
 def draw_forest(
@@ -138,18 +54,18 @@ def draw_forest(
         width_in: Width at the nominal text size.
     """
     n_lines = sum(len(group.rows) + bool(group.heading) for group in groups)
-    line_in = 0.31 if any("\n" in _wrap(row.label) for group in groups for row in group.rows) else 0.235
-    with _canvas(width_in, 0.42 + 0.2 * bool(x_label) + line_in * n_lines, identifier) as canvas:
+    line_in = 0.31 if any("\n" in wrap(row.label) for group in groups for row in group.rows) else 0.235
+    with new_canvas(width_in, 0.42 + 0.2 * bool(x_label) + line_in * n_lines, identifier) as canvas:
         axes = canvas.subplots()
         labels: list[tuple[float, str, bool]] = []
         line = 0.0
         for group in groups:
             if group.heading:
-                labels.append((line, _shorten(group.heading, 34), True))
+                labels.append((line, shorten(group.heading, 34), True))
                 line += 1
             for row in group.rows:
                 _draw_interval(axes, row, line)
-                labels.append((line, _wrap(row.label), False))
+                labels.append((line, wrap(row.label), False))
                 line += 1
             line += 0.35 * bool(group.heading)
         if reference is not None:
@@ -166,12 +82,12 @@ def draw_forest(
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(x_label)
         axes.margins(x=0.04)
-        return _to_figure(canvas, identifier, description)
+        return to_figure(canvas, identifier, description)
 
 
 def _draw_interval(axes: Axes, row: IntervalRow, line: float) -> None:
     if row.value is None:
-        note = axes.text(0.01, line, _shorten(row.note, 60), transform=axes.get_yaxis_transform(), va="center")
+        note = axes.text(0.01, line, shorten(row.note, 60), transform=axes.get_yaxis_transform(), va="center")
         note.set(color=MUTED, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
         return
     is_model = row.role == "model"
@@ -200,12 +116,12 @@ def draw_confusion(confusion: Confusion, identifier: str, small_cells: int) -> F
     """
     n_classes = len(confusion.classes)
     side = min(10.5, max(4.4, 1.7 + 0.42 * n_classes))
-    labels = [_shorten(name, 16) for name in confusion.classes]
+    labels = [shorten(name, 16) for name in confusion.classes]
     shares = [
         [0.0 if is_small(count, small_cells) or not sum(row) else count / sum(row) for count in row]
         for row in confusion.matrix
     ]
-    with _canvas(side, side * 0.9, identifier) as canvas:
+    with new_canvas(side, side * 0.9, identifier) as canvas:
         axes = canvas.subplots()
         axes.pcolormesh(shares, cmap="Blues", vmin=0.0, vmax=1.15, edgecolors="white", linewidth=1.0)
         for true_idx, row in enumerate(confusion.matrix):
@@ -235,7 +151,7 @@ def draw_confusion(confusion: Confusion, identifier: str, small_cells: int) -> F
             f"Confusion matrix of {confusion.method} over {n_classes} classes: rows true, columns predicted, "
             "the darker a cell the larger its share of the true class."
         )
-        return _to_figure(canvas, identifier, description)
+        return to_figure(canvas, identifier, description)
 
 
 def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) -> Figure:
@@ -250,7 +166,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
     in_years = last_day >= 2 * DAYS_PER_YEAR
     scale = DAYS_PER_YEAR if in_years else 1.0
     n_groups = len(curves.groups)
-    with _canvas(4.3, 3.05 + 0.19 * n_groups, identifier) as canvas:
+    with new_canvas(4.3, 3.05 + 0.19 * n_groups, identifier) as canvas:
         axes, table = canvas.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.16 * (n_groups + 1)])
         for index, group in enumerate(curves.groups):
             colour = COLOURS[index % len(COLOURS)]
@@ -262,7 +178,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
                 color=colour,
                 linewidth=1.7,
                 linestyle=LINE_STYLES[index % len(LINE_STYLES)],
-                label=_shorten(group.name, 24),
+                label=shorten(group.name, 24),
             )
             low = [float("nan") if bound is None else bound for bound in group.low]
             high = [float("nan") if bound is None else bound for bound in group.high]
@@ -276,7 +192,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
         axes.set_xlim(0, 1.04 * last_day / scale)
         axes.set_ylabel("survival probability")
         axes.grid(axis="y", color=RULE, linewidth=0.6)
-        _put_legend_above(canvas, [axes])
+        put_legend_above(canvas, [axes])
         _dress_risk_table(table, curves, n_groups)
         if curves.at_risk_times:
             positions = [time / scale for time in curves.at_risk_times]
@@ -288,23 +204,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
             + ", ".join(f"{group.name} (n = {format_count(group.n, small_cells)})" for group in curves.groups)
             + "; the numbers at risk stand under the axis."
         )
-        return _to_figure(canvas, identifier, description)
-
-
-def _put_legend_above(canvas: Canvas, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, where it cannot hide a curve."""
-    entries = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    canvas.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside upper left",
-        ncols=max(1, min(3, len(entries))),
-        handlelength=2.2,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
+        return to_figure(canvas, identifier, description)
 
 
 def _time_label(value: float) -> str:
@@ -313,7 +213,7 @@ def _time_label(value: float) -> str:
 
 def _dress_risk_table(table: Axes, curves: KaplanMeier, n_groups: int) -> None:
     table.set_ylim(n_groups - 0.4, -0.75)
-    table.set_yticks(range(n_groups), [_shorten(group.name, 14) for group in curves.groups])
+    table.set_yticks(range(n_groups), [shorten(group.name, 14) for group in curves.groups])
     for index, label in enumerate(table.get_yticklabels()):
         label.set_color(COLOURS[index % len(COLOURS)])
     table.set_title("number at risk", fontsize=8, color=MUTED, fontweight="normal", pad=2)
@@ -332,7 +232,7 @@ def draw_projection(projection: Projection, identifier: str) -> Figure:
     n_points = len(projection.points)
     n_columns = 3
     legend_in = 0.2 * -(-len(cohorts) // n_columns)
-    with _canvas(5.6, 4.4 + legend_in, identifier) as canvas:
+    with new_canvas(5.6, 4.4 + legend_in, identifier) as canvas:
         axes = canvas.subplots()
         for index, cohort in enumerate(cohorts):
             x, y = zip(*by_cohort[cohort], strict=True)
@@ -345,7 +245,7 @@ def draw_projection(projection: Projection, identifier: str) -> Figure:
                 alpha=0.75,
                 linewidths=0,
                 rasterized=n_points > MAX_VECTOR_POINTS,
-                label=_shorten(cohort, 20),
+                label=shorten(cohort, 20),
             )
         axes.set_xlabel(f"{projection.method} 1")
         axes.set_ylabel(f"{projection.method} 2")
@@ -360,7 +260,7 @@ def draw_projection(projection: Projection, identifier: str) -> Figure:
             handle.set_sizes([32])
             handle.set_alpha(1)
         description = f"{projection.method} of {n_points:,} samples of {len(cohorts)} cohorts: " + ", ".join(cohorts)
-        return _to_figure(canvas, identifier, description)
+        return to_figure(canvas, identifier, description)
 
 
 def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
@@ -368,7 +268,7 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
     train, validation = encoder.records_of(keys.TRAIN), encoder.records_of("validation")
     if not train and not validation:
         return None
-    with _canvas(4.3, 4.0, identifier) as canvas:
+    with new_canvas(4.3, 4.0, identifier) as canvas:
         loss, accuracy = canvas.subplots(2, 1, sharex=True)
         _draw_records(loss, train, "loss", "training", MODEL_COLOUR, "-")
         _draw_records(loss, validation, "loss", "validation", SECOND_COLOUR, "--")
@@ -380,14 +280,14 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         accuracy.set_xlabel("step")
         for axes in (loss, accuracy):
             axes.grid(axis="y", color=RULE, linewidth=0.6)
-        _put_legend_above(canvas, [loss, accuracy])
+        put_legend_above(canvas, [loss, accuracy])
         description = f"Loss and masked accuracy of encoder {encoder.name} over training steps"
-        return _to_figure(canvas, identifier, description + _last_values(validation))
+        return to_figure(canvas, identifier, description + _last_values(validation))
 
 
 def draw_drift(points: Sequence[DriftPoint], identifier: str) -> Figure:
     """Cosine to the embedding with all genes, over the share of genes missing, with the band of 5 to 95 %."""
-    with _canvas(4.3, 2.6, identifier) as canvas:
+    with new_canvas(4.3, 2.6, identifier) as canvas:
         axes = canvas.subplots()
         shares = [100 * point.missing_fraction for point in points]
         low, high = [point.low for point in points], [point.high for point in points]
@@ -401,7 +301,7 @@ def draw_drift(points: Sequence[DriftPoint], identifier: str) -> Figure:
             f"Drift of embeddings with missing genes: mean cosine {format_number(last.mean)} at "
             f"{100 * last.missing_fraction:.0f} % of genes missing."
         )
-        return _to_figure(canvas, identifier, description)
+        return to_figure(canvas, identifier, description)
 
 
 def _draw_records(

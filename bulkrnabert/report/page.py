@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jinja2
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Metric, ReportInputs
+from bulkrnabert.evaluate.artefacts import Encoder, Metric, ReportInputs
 from bulkrnabert.evaluate.tracking import server_command
 from bulkrnabert.logs import hide_credentials
 from bulkrnabert.provenance import atomic_path, code_fingerprint, package_version, write_json
 from bulkrnabert.report import figures, tables, text
+from bulkrnabert.report.classification import classification_part
+from bulkrnabert.report.comparisons import Headline, build_headlines
+from bulkrnabert.report.drawing import Figure
 from bulkrnabert.report.exports import MULTIQC_JSON, multiqc_table, write_results
-from bulkrnabert.report.figures import Figure
-
-WithMethod = TypeVar("WithMethod", Confusion, KaplanMeier)
+from bulkrnabert.report.parts import Captioned, capitalised, n_repeats
+from bulkrnabert.report.survival import survival_part
+from bulkrnabert.report.terms import terms_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_REJECTED_SHOWN = 2000
@@ -41,6 +44,9 @@ PROTOCOL_TEXTS = {
     "its patients.",
     "transductive": "the encoder was pretrained on all samples, without labels, as in the papers; the heads on it are "
     "cross-validated over patients.",
+    "paper": "the encoder was pretrained on all samples, without labels, and a fifth of the patients is held out for "
+    "testing, anew in each repeat. Every sample is judged, normal tissue too, with the label of its patient. Numbers "
+    "are means over the repeats, with their standard deviation (±), as the papers print them.",
 }
 
 
@@ -51,32 +57,6 @@ class Fact:
     name: str
     value: str
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """A figure with the words under it."""
-
-    figure: Figure
-    title: str
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Figures in the open, and those behind a line to unfold."""
-
-    first: list[Captioned]
-    others: list[Captioned]
-
-
-@dataclass(frozen=True)
-class ClassificationPart:
-    """Table and forest plot of one scope."""
-
-    scope_name: str
-    table: tables.MethodTable
-    forests: list[Figure]
 
 
 @dataclass(frozen=True)
@@ -110,11 +90,6 @@ def _is_synthetic(inputs: ReportInputs) -> bool:
         and bool(cohorts)
         and all(cohort.startswith(SYNTHETIC_PREFIX) for cohort in cohorts)
     )
-
-
-def scope_name(scope: str) -> str:
-    """`all cohorts` for the pan scope, else the cohort."""
-    return "all cohorts" if scope == keys.PAN else scope
 
 
 def _describe_encoder(encoder: Encoder) -> EncoderRow:
@@ -174,6 +149,7 @@ def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
     dropped = sum(item.n for item in tables.build_gene_rules(inputs.summary.genes.dropped) if item.are_genes)
     events = _event_names(inputs)
     size = _parameters_text(inputs.encoders)
+    repeats = n_repeats(inputs.numbers)
     is_typed = any(cohort.n_tumor or cohort.n_normal for cohort in inputs.summary.cohorts)
     types = f"{totals['tumor']} tumour, {totals['normal']} normal" if is_typed else "tumour or normal not stated"
     return [
@@ -185,30 +161,11 @@ def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
         Fact("Genes", f"{inputs.summary.genes.n_kept:,}", f"{dropped:,} left out" if dropped else ""),
         Fact("Encoders", f"{len(inputs.encoders)}", f"{size} parameters" + (" each" if len(inputs.encoders) > 1 else "")
              if size else ""),
-        Fact("Protocol", inputs.numbers.protocol),
+        Fact("Protocol", inputs.numbers.protocol, f"{repeats} repeats" if repeats > 1 else ""),
     ]  # fmt: skip
 
 
-def _classification_parts(inputs: ReportInputs) -> list[ClassificationPart]:
-    numbers = inputs.numbers
-    parts = []
-    for index, scope in enumerate(tables.scopes_of(numbers, keys.CANCER_TYPE)):
-        table = tables.build_method_table(numbers, keys.CANCER_TYPE, scope, tables.CLASSIFICATION_METRICS)
-        groups = tables.interval_groups(numbers, keys.CANCER_TYPE, scope, "macro_f1")
-        forest = figures.draw_forest(
-            groups, f"fig-classification-{index}", "macro F1 (higher is better)", f"Macro F1 by method, {scope}"
-        )
-        parts.append(ClassificationPart(scope_name(scope), table, [forest] if groups else []))
-    return parts
-
-
-def _best_methods(headlines: list[tables.Headline], task: str) -> list[str]:
-    """The best model and the best baseline of a task over all cohorts, as far as there are such."""
-    chosen = [metric for item in headlines if item.task == task for metric in (item.model, item.baseline)]
-    return [metric.method for metric in chosen if metric is not None]
-
-
-def _verdict_figures(headlines: list[tables.Headline], label_column: str) -> list[list[Figure]]:
+def _verdict_figures(headlines: list[Headline], label_column: str) -> list[list[Figure]]:
     """Model above baseline on one axis, for each headline where both could be scored."""
     drawn: list[list[Figure]] = []
     for index, item in enumerate(headlines):
@@ -221,72 +178,6 @@ def _verdict_figures(headlines: list[tables.Headline], label_column: str) -> lis
         group = [tables.IntervalGroup("", rows)]
         drawn.append([figures.draw_forest(group, f"fig-verdict-{index}", "", description, width_in=3.9)])
     return drawn
-
-
-def _confusions(inputs: ReportInputs, best: list[str], small_cells: int) -> Shown:
-    """Heat maps of the best model and the best baseline, then of the others."""
-    shown = Shown([], [])
-    roles = {item.method: item.role for item in inputs.numbers.metrics}
-    for index, confusion in enumerate(_best_first(inputs.numbers.confusion, best)):
-        method = text.name_of_method(confusion.method)
-        baseline = ", baseline" if roles.get(confusion.method) == "baseline" else ""
-        caption = Captioned(
-            figures.draw_confusion(confusion, f"fig-confusion-{index}", small_cells),
-            f"{_begin(method)}{baseline}, {scope_name(confusion.scope)}.",
-            "Samples by true (rows) and predicted (columns) class; the darker, the larger the share of the true class.",
-        )
-        (shown.first if confusion.method in best else shown.others).append(caption)
-    return shown if shown.first else Shown(shown.others[:1], shown.others[1:])
-
-
-def _best_first(items: list[WithMethod], best: list[str]) -> list[WithMethod]:
-    return sorted(items, key=lambda item: best.index(item.method) if item.method in best else len(best))
-
-
-def _curve_text(curves: KaplanMeier) -> str:
-    endpoint = f"Endpoint {curves.endpoint}." if curves.endpoint else ""
-    logrank = text.format_p(curves.logrank_p)
-    return f"{endpoint} {f'Log-rank {logrank}.' if logrank else 'The log-rank test is not estimable.'}".strip()
-
-
-def _curves(inputs: ReportInputs, best: list[str], small_cells: int) -> Shown:
-    """Curves of the best model on each scope, then those of the other methods."""
-    shown = Shown([], [])
-    all_curves = [curves for curves in inputs.numbers.kaplan_meier if curves.groups]
-    for index, curves in enumerate(_best_first(all_curves, best)):
-        scope = "All cohorts" if curves.scope == keys.PAN else curves.scope
-        caption = Captioned(
-            figures.draw_kaplan_meier(curves, f"fig-survival-{index}", small_cells),
-            f"{scope}, {text.name_of_method(curves.method)}.",
-            _curve_text(curves),
-        )
-        (shown.first if curves.method in best else shown.others).append(caption)
-    return shown if shown.first else Shown(shown.others, [])
-
-
-def _survival_part(inputs: ReportInputs, best: list[str], small_cells: int) -> dict[str, Any]:
-    numbers = inputs.numbers
-    x_label = "concordance C (higher is better)"
-    has_pan = keys.PAN in tables.scopes_of(numbers, keys.SURVIVAL)
-    pan = tables.interval_groups(numbers, keys.SURVIVAL, keys.PAN, "c_index_within_weighted")
-    cohorts = tables.cohort_interval_groups(numbers)
-    return {
-        "survival_table": tables.build_method_table(numbers, keys.SURVIVAL, keys.PAN, tables.SURVIVAL_METRICS)
-        if has_pan
-        else None,
-        "survival_forests": [
-            figures.draw_forest(pan, "fig-concordance-pan", x_label, "Concordance within cohorts by method", 0.5)
-        ]
-        if pan
-        else [],
-        "cohort_table": tables.build_cohort_table(numbers, small_cells),
-        "cohort_forests": [
-            figures.draw_forest(cohorts, "fig-concordance-cohorts", x_label, "Concordance by cohort and method", 0.5)
-        ]
-        if cohorts
-        else [],
-        "curves": _curves(inputs, best, small_cells),
-    }
 
 
 def _projection_part(inputs: ReportInputs) -> dict[str, Any]:
@@ -339,15 +230,10 @@ def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _begin(sentence: str) -> str:
-    """With a capital letter at the start, the other letters as they are."""
-    return sentence[:1].upper() + sentence[1:]
-
-
 def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
     names = {keys.CANCER_TYPE: text.name_of_label(_label_column(inputs)), keys.SURVIVAL: "survival"}
     tasks = [names[task] for task in names if tables.scopes_of(inputs.numbers, task)]
-    heading = f"{_begin(' and '.join(tasks))} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
+    heading = f"{capitalised(' and '.join(tasks))} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
     cohorts = "cohort" if len(inputs.summary.cohorts) == 1 else "cohorts"
     return heading, (
         f"A BulkRNABert encoder on {totals['samples']} samples of {totals['patients']} patients "
@@ -372,6 +258,8 @@ def _environment(small_cells: int, label_column: str) -> jinja2.Environment:
         plain_count=text.format_count,
         number=text.format_number,
         interval=interval,
+        sd=text.format_sd,
+        hide_small=lambda reason: text.hide_small_counts(reason, small_cells),
         method_name=text.name_of_method,
         metric_name=text.name_of_metric,
         task_name=lambda task: text.name_of_task(task, label_column),
@@ -389,7 +277,7 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
             listed; 0 shows everything.
     """
     totals = _totals(inputs, small_cells)
-    headlines = tables.build_headlines(inputs.numbers, small_cells)
+    headlines = build_headlines(inputs.numbers, small_cells)
     heading, lead = _heading(inputs, totals)
     overlap, overlap_is_warning = tables.pretraining_overlap(inputs.numbers)
     protocol = inputs.numbers.protocol
@@ -409,7 +297,7 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         is_synthetic=_is_synthetic(inputs),
         sections=[(name, classification_name if name == "classification" else title) for name, title in SECTIONS],
         classification_name=classification_name,
-        label_name=_begin(text.name_of_label(label_column)),
+        label_name=capitalised(text.name_of_label(label_column)),
         embedding_name=_embedding_name(inputs),
         gene_rules=tables.build_gene_rules(inputs.summary.genes.dropped),
         numbers=inputs.numbers,
@@ -429,23 +317,25 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         pairs=inputs.summary.pairs,
         rejected=inputs.rejected[:MAX_REJECTED_SHOWN],
         n_rejected=len(inputs.rejected),
-        classification=_classification_parts(inputs),
-        confusions=_confusions(inputs, _best_methods(headlines, keys.CANCER_TYPE), small_cells),
+        n_repeats=n_repeats(inputs.numbers),
+        terms=terms_of(inputs.numbers),
         encoders=[_describe_encoder(encoder) for encoder in inputs.encoders],
         trainings=_trainings(inputs),
         skipped=inputs.numbers.skipped,
         parameters_text=_parameters_text(inputs.encoders),
         protocol={"name": protocol, "text": PROTOCOL_TEXTS.get(protocol, "see the documentation.")},
-        baselines=_baseline_names(inputs),
+        fine_tunings=[name for name in _method_names(inputs, "model") if "fine-tuning" in name],
+        baselines=_method_names(inputs, "baseline"),
         mlflow_command=server_command(f"{inputs.run.params.get('outdir', 'OUTDIR')}/mlflow"),
         identity=_identity(inputs),
-        **_survival_part(inputs, _best_methods(headlines, keys.SURVIVAL)[:1], small_cells),
+        **classification_part(inputs.numbers, small_cells),
+        **survival_part(inputs.numbers, small_cells),
         **_projection_part(inputs),
     )  # fmt: skip
 
 
-def _baseline_names(inputs: ReportInputs) -> list[str]:
-    names = {text.name_of_method(item.method) for item in inputs.numbers.metrics if item.role == "baseline"}
+def _method_names(inputs: ReportInputs, role: str) -> list[str]:
+    names = {text.name_of_method(item.method) for item in inputs.numbers.metrics if item.role == role}
     return sorted(names)
 
 

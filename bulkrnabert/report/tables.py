@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, DroppedGenes, Metric, Numbers, highest, select
+from bulkrnabert.evaluate.artefacts import (
+    LOWER_IS_BETTER,
+    DroppedGenes,
+    Metric,
+    Numbers,
+    badness,
+    best_of,
+    select,
+)
 from bulkrnabert.report.text import (
     NOT_ESTIMABLE,
     format_count,
     format_interval,
     format_number,
+    format_sd,
+    format_time,
+    hide_small_counts,
     name_of_method,
     name_of_metric,
 )
 
 CLASSIFICATION_METRICS = ("macro_f1", "weighted_f1", "balanced_accuracy", "accuracy", "auroc_ovr_macro")
+PROBABILITY_METRICS = ("log_loss", "brier_score", "expected_calibration_error")
 SURVIVAL_METRICS = ("c_index_within_weighted", "c_index_within_macro", "c_index_pooled")
+CENSORING_METRICS = ("uno_c_within_weighted", "uno_c", "auc_1y", "auc_3y", "auc_5y", "auc_mean")
+SURVIVAL_PROBABILITY_METRICS = ("integrated_brier_score", "calibration_error")
 # Within one cohort all of these are the same quantity; the first that is there is shown.
 SURVIVAL_COHORT_METRICS = ("c_index_within_weighted", "c_index_pooled", "c_index_within_macro")
 
@@ -28,12 +43,21 @@ N_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table, as text; `note` is the number of a footnote, 0 for none."""
+    """One number of a table, as text; `sd` is its spread over repeats, `note` the number of a footnote, 0 for none."""
 
     text: str
     interval: str = ""
     is_best: bool = False
     note: int = 0
+    sd: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of a table: its name, and what must be known to read it (orientation, time)."""
+
+    name: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,23 +73,9 @@ class MethodRow:
 class MethodTable:
     """Methods by metrics (or by cohorts), with the reasons of what is not estimable."""
 
-    columns: list[str]
+    columns: list[Column]
     rows: list[MethodRow]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The best model beside the best baseline on one task and scope."""
-
-    task: str
-    scope: str
-    metric: str
-    model: Metric | None
-    baseline: Metric | None
-    n_patients: str
-    n_events: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -127,13 +137,16 @@ class GeneRule:
     are_genes: bool
 
 
-class _Footnotes:
-    """Numbers each reason once, in the order of appearance."""
+class Footnotes:
+    """Numbers each reason once, in the order of appearance; counts below `small_cells` are hidden in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, small_cells: int) -> None:
         self.texts: list[str] = []
+        self._small_cells = small_cells
 
-    def number(self, text: str) -> int:
+    def number(self, reason: str) -> int:
+        """The number under which a reason stands below the table."""
+        text = hide_small_counts(reason, self._small_cells)
         if text not in self.texts:
             self.texts.append(text)
         return self.texts.index(text) + 1
@@ -154,7 +167,7 @@ def first_metrics(numbers: Numbers, scope: str) -> list[Metric]:
     return chosen
 
 
-def _make_cell(metric: Metric | None, best: float | None, footnotes: _Footnotes) -> Cell:
+def _make_cell(metric: Metric | None, best: float | None, footnotes: Footnotes) -> Cell:
     if metric is None:
         return Cell(text="")
     if metric.value is None:
@@ -163,15 +176,39 @@ def _make_cell(metric: Metric | None, best: float | None, footnotes: _Footnotes)
         text=format_number(metric.value),
         interval=format_interval(metric.low, metric.high),
         is_best=metric.value == best,
+        sd=format_sd(metric.sd_over_repeats),
     )
 
 
-def build_method_table(numbers: Numbers, task: str, scope: str, columns: Sequence[str]) -> MethodTable:
-    """Methods by metrics of one scope, best method first, the highest number of each column marked."""
+def _make_column(metrics: Sequence[Metric]) -> Column:
+    """The head of a column that holds these values of one metric."""
+    first = metrics[0]
+    is_end = first.metric.startswith("uno") or first.metric == "integrated_brier_score"
+    is_dated = is_end or first.metric == "calibration_error"
+    at = next((item.at_days for item in metrics if item.at_days is not None), None) if is_dated else None
+    time = f"{'up to' if is_end else 'at'} {format_time(at)}" if at is not None else ""
+    orientation = "lower is better" if first.metric in LOWER_IS_BETTER else ""
+    return Column(name_of_metric(first.metric), ", ".join(filter(None, [time, orientation])))
+
+
+def build_method_table(
+    numbers: Numbers, task: str, scope: str, columns: Sequence[str], small_cells: int = 0
+) -> MethodTable | None:
+    """Methods by metrics of one scope, best method first, the best number of each column marked.
+
+    Args:
+        numbers: What was evaluated.
+        task: Which task.
+        scope: Which scope of it.
+        columns: Metrics; one that no method has is left out, and so is a table without any.
+        small_cells: Smaller counts are hidden in the footnotes.
+    """
     by_name = {name: select(numbers, task, scope, [name]) for name in columns}
     shown = [name for name in columns if by_name[name]]
-    footnotes = _Footnotes()
-    best = {name: item.value if (item := highest(by_name[name])) else None for name in shown}
+    if not shown:
+        return None
+    footnotes = Footnotes(small_cells)
+    best = {name: item.value if (item := best_of(by_name[name])) else None for name in shown}
     of_method: dict[str, dict[str, Metric]] = {}
     for name in shown:
         for item in by_name[name]:
@@ -179,7 +216,7 @@ def build_method_table(numbers: Numbers, task: str, scope: str, columns: Sequenc
 
     def rank(method: str) -> float:
         first = of_method[method].get(shown[0])
-        return -first.value if first is not None and first.value is not None else 1.0
+        return inf if first is None else badness(first)
 
     rows = [
         MethodRow(
@@ -189,20 +226,48 @@ def build_method_table(numbers: Numbers, task: str, scope: str, columns: Sequenc
         )
         for method in sorted(of_method, key=rank)
     ]
-    return MethodTable([name_of_metric(name) for name in shown], rows, footnotes.texts)
+    return MethodTable([_make_column(by_name[name]) for name in shown], rows, footnotes.texts)
 
 
-def build_cohort_table(numbers: Numbers, small_cells: int) -> CohortTable:
-    """Concordance within each cohort that had a survival job of its own: cohorts by methods."""
-    scopes = [scope for scope in scopes_of(numbers, keys.SURVIVAL) if scope != keys.PAN]
-    by_scope = {scope: {item.method: item for item in first_metrics(numbers, scope)} for scope in scopes}
+def build_cohort_table(numbers: Numbers, small_cells: int, metric: str = "") -> CohortTable:
+    """One number of each cohort that had a survival job of its own: cohorts by methods.
+
+    Args:
+        numbers: What was evaluated.
+        small_cells: Smaller counts are hidden.
+        metric: Which number; empty for Harrell's concordance.
+    """
+    found = {
+        scope: select(numbers, keys.SURVIVAL, scope, [metric]) if metric else items
+        for scope, items in own_cohort_metrics(numbers).items()
+    }
+    return _cohorts_by_methods({scope: items for scope, items in found.items() if items}, small_cells)
+
+
+def cohort_metrics(numbers: Numbers) -> dict[str, list[Metric]]:
+    """Concordance within each cohort of the methods that learnt from all cohorts, by cohort."""
+    found: dict[str, list[Metric]] = {}
+    for item in select(numbers, keys.SURVIVAL, keys.PAN, ["c_index_cohort"]):
+        if item.scope_cohort is not None:
+            found.setdefault(item.scope_cohort, []).append(item)
+    return found
+
+
+def build_pan_cohort_table(numbers: Numbers, small_cells: int) -> CohortTable:
+    """Concordance within each cohort of the methods that learnt from all cohorts: cohorts by methods."""
+    return _cohorts_by_methods(cohort_metrics(numbers), small_cells)
+
+
+def _cohorts_by_methods(metrics: Mapping[str, Sequence[Metric]], small_cells: int) -> CohortTable:
+    scopes = list(metrics)
+    by_scope = {scope: {item.method: item for item in metrics[scope]} for scope in scopes}
     roles = {item.method: item.role for found in by_scope.values() for item in found.values()}
     methods = sorted(roles, key=lambda method: (roles[method] == "baseline", method))
-    footnotes = _Footnotes()
+    footnotes = Footnotes(small_cells)
     rows = []
     for scope in scopes:
         found = by_scope[scope]
-        best = highest(found.values())
+        best = best_of(found.values())
         sizes = next(iter(found.values()), None)
         rows.append(
             CohortRow(
@@ -216,75 +281,37 @@ def build_cohort_table(numbers: Numbers, small_cells: int) -> CohortTable:
     return CohortTable([name_of_method(method) for method in methods], baselines, rows, footnotes.texts)
 
 
-def interval_row(metric: Metric, label: str = "") -> IntervalRow:
+def interval_row(metric: Metric, label: str = "", small_cells: int = 0) -> IntervalRow:
     """A metric as a line of a forest plot."""
-    note = f"not estimable: {metric.reason}" if metric.value is None else ""
+    reason = hide_small_counts(metric.reason or "no reason given", small_cells)
+    note = f"not estimable: {reason}" if metric.value is None else ""
     text = label or name_of_method(metric.method)
     return IntervalRow(text, metric.value, metric.low, metric.high, metric.role, note)
 
 
-def interval_groups(numbers: Numbers, task: str, scope: str, metric: str) -> list[IntervalGroup]:
+def interval_groups(numbers: Numbers, task: str, scope: str, metric: str, small_cells: int = 0) -> list[IntervalGroup]:
     """All methods of one scope by one metric, best first, as a forest plot without headings."""
-    found = sorted(select(numbers, task, scope, [metric]), key=lambda item: -(item.value or 0.0))
-    return [IntervalGroup("", [interval_row(item) for item in found])] if found else []
+    found = sorted(select(numbers, task, scope, [metric]), key=badness)
+    return [IntervalGroup("", [interval_row(item, small_cells=small_cells) for item in found])] if found else []
 
 
-def cohort_interval_groups(numbers: Numbers) -> list[IntervalGroup]:
-    """Concordance of every method within every cohort, a heading a cohort."""
+def cohort_interval_groups(metrics: Mapping[str, Sequence[Metric]], small_cells: int = 0) -> list[IntervalGroup]:
+    """Values by cohort as a forest plot: a heading a cohort, models first."""
     return [
         IntervalGroup(
-            scope,
+            cohort,
             [
-                interval_row(item)
-                for item in sorted(
-                    first_metrics(numbers, scope), key=lambda item: (item.role == "baseline", item.method)
-                )
+                interval_row(item, small_cells=small_cells)
+                for item in sorted(items, key=lambda item: (item.role == "baseline", item.method))
             ],
         )
-        for scope in scopes_of(numbers, keys.SURVIVAL)
-        if scope != keys.PAN
+        for cohort, items in metrics.items()
     ]
 
 
-def _compare(model: Metric | None, baseline: Metric | None) -> str:
-    """Which of the two is higher, said plainly, and whether the intervals overlap."""
-    if model is None or model.value is None:
-        return "No encoder-based method could be scored."
-    if baseline is None or baseline.value is None:
-        return "No baseline could be scored, so there is nothing to hold the encoder against."
-    if model.value == baseline.value:
-        return "The encoder and the best baseline score the same."
-    verdict = "The encoder scores higher" if model.value > baseline.value else "The baseline scores higher"
-    if model.low is None or model.high is None or baseline.low is None or baseline.high is None:
-        return f"{verdict}; there is no interval for one of them."
-    overlap = model.low <= baseline.high and baseline.low <= model.high
-    relation = "overlap, so the order may be chance" if overlap else "do not overlap"
-    return f"{verdict}; their 95\u00a0% intervals {relation}."
-
-
-def build_headlines(numbers: Numbers, small_cells: int) -> list[Headline]:
-    """The best model beside the best baseline for each task over all cohorts, by the task's primary metric."""
-    headlines = []
-    for task, metric in PRIMARY_METRIC.items():
-        found = select(numbers, task, keys.PAN, [metric])
-        if not found:
-            continue
-        model = highest(item for item in found if item.role == "model")
-        baseline = highest(item for item in found if item.role == "baseline")
-        sizes = model or baseline or found[0]
-        headlines.append(
-            Headline(
-                task=task,
-                scope=keys.PAN,
-                metric=metric,
-                model=model,
-                baseline=baseline,
-                n_patients=format_count(sizes.n_patients, small_cells),
-                n_events="" if sizes.n_events is None else format_count(sizes.n_events, small_cells),
-                sentence=_compare(model, baseline),
-            )
-        )
-    return headlines
+def own_cohort_metrics(numbers: Numbers) -> dict[str, list[Metric]]:
+    """Concordance of every method within each cohort that had a survival job of its own, by cohort."""
+    return {scope: first_metrics(numbers, scope) for scope in scopes_of(numbers, keys.SURVIVAL) if scope != keys.PAN}
 
 
 def build_gene_rules(dropped: Sequence[DroppedGenes]) -> list[GeneRule]:

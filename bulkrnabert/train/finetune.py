@@ -28,6 +28,8 @@ from bulkrnabert.train.whole_batch import backward_whole_batch, encode_all
 
 logger = logging.getLogger(__name__)
 
+TOKENS_WITHOUT_GRADIENT = 2**16
+
 
 class FinetuneConfig(FrozenConfig):
     """Settings of fine-tuning; the presets in `conf/task` are its YAML form. The paper states none of the rates.
@@ -46,7 +48,8 @@ class FinetuneConfig(FrozenConfig):
         refit: Train anew on the whole training part for the best number of epochs; without it the weights of the best
             epoch are kept, which never saw the patients that decided when to stop, at half the time.
         batch_size: Samples a step; where survival is among the tasks, a step sees all samples, and is an epoch.
-        micro_batch_size: Samples encoded at once; bounds the memory, and changes nothing else.
+        micro_batch_size: Samples encoded with gradients at once; bounds the memory, and changes nothing else. Below the
+            samples of a step, each sample is encoded twice a step.
         genes_per_step: Random genes that a step sees, the same for all of its samples; null: all genes. A frozen
             encoder always sees all.
         learning_rate: Of the adapter and the pooling.
@@ -201,9 +204,8 @@ class Finetuner:
     def _outputs(self, rows: NDArray[np.int64], genes: Tensor | None) -> dict[str, Tensor]:
         self.network.eval()
         numbers = torch.from_numpy(rows)
-        pooled = encode_all(
-            lambda part: self._encode(part, genes), numbers, self._config.micro_batch_size, self._device
-        )
+        n_genes = self._tokens.shape[1] if genes is None else len(genes)
+        pooled = encode_all(lambda part: self._encode(part, genes), numbers, _rows_at_once(n_genes), self._device)
         with torch.no_grad():
             return self.network.outputs(pooled)
 
@@ -271,14 +273,17 @@ class Finetuner:
         return torch.optim.AdamW(groups, weight_decay=self._config.weight_decay)
 
 
-def pooled_embeddings(
-    network: FinetunedNetwork, token_ids: NDArray[np.uint8], micro_batch_size: int, device: torch.device
-) -> Tensor:
+def pooled_embeddings(network: FinetunedNetwork, token_ids: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Pooled embeddings of samples with all genes, without gradients, shape (samples, E), on `device`."""
     network.to(device).eval()
     tokens = torch.from_numpy(np.ascontiguousarray(token_ids))
     rows = torch.arange(len(tokens))
-    return encode_all(lambda part: _pool(network, tokens[part], None, device), rows, micro_batch_size, device)
+    size = _rows_at_once(tokens.shape[1])
+    return encode_all(lambda part: _pool(network, tokens[part], None, device), rows, size, device)
+
+
+def _rows_at_once(n_genes: int) -> int:
+    return max(1, TOKENS_WITHOUT_GRADIENT // n_genes)
 
 
 def _pool(network: FinetunedNetwork, tokens: Tensor, genes: Tensor | None, device: torch.device) -> Tensor:

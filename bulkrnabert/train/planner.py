@@ -13,6 +13,7 @@ from bulkrnabert.data.masking import n_masked
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.bulkrnabert import BulkRNABertConfig
 from bulkrnabert.models.layers import GENES_A_PIECE, PIECEWISE_FROM_GENES
+from bulkrnabert.train.batches import VALIDATION_BATCH_SIZE
 from bulkrnabert.train.config import TrainConfig
 from bulkrnabert.train.devices import Device
 from bulkrnabert.train.engine_deepspeed import ZeroStage
@@ -96,7 +97,8 @@ class Memory:
         gradients: fp32.
         optimizer: Adam's two moments, fp32.
         activations: What the forward pass keeps for the backward pass.
-        working: The backward pass's own tensors, and the head with the loss on the masked positions.
+        working: The backward pass's own tensors, and the head with the loss on the masked positions; or what a
+            validation needs above that.
         data: Tokens, where they are in the same memory.
         framework: Libraries; communication buffers.
     """
@@ -128,16 +130,18 @@ def estimate_memory(job: Job, settings: Settings, framework_bytes: int, holds_da
     n, stage = job.n_parameters, settings.zero_stage
     shares = job.n_devices
     n_genes = job.most_genes
-    per_sample = _kept_bytes(job, n_genes, settings.is_checkpointing)
-    working = _working_bytes(job, n_genes)
+    activations = settings.micro_batch_size * _kept_bytes(job, n_genes, settings.is_checkpointing)
+    working = settings.micro_batch_size * _working_bytes(job, n_genes)
+    # A validation keeps nothing for a backward pass, but may put more samples through at once than a micro-batch.
+    validation = VALIDATION_BATCH_SIZE * _forward_bytes(job, job.n_genes_at(False))
     # DeepSpeed's two communication buckets hold all parameters each, and stages 1 to 3 a flat fp32 copy of their share.
     buffers = 0 if stage == 0 else 2 * FP32 * n + FP32 * n // shares
     return Memory(
         weights=FP32 * n // (shares if stage == 3 else 1) + (BF16 * n if job.is_bf16 else 0),
         gradients=FP32 * n // (shares if stage >= 2 else 1),
         optimizer=2 * FP32 * n // (shares if stage >= 1 else 1),
-        activations=settings.micro_batch_size * per_sample,
-        working=settings.micro_batch_size * working,
+        activations=activations,
+        working=max(working, validation - activations),
         data=job.n_samples * job.model.n_genes if holds_data else 0,
         framework=framework_bytes + buffers,
     )
@@ -196,6 +200,20 @@ def _working_bytes(job: Job, n_genes: int) -> int:
     attention = n_genes * (small * 7 * inner + FP32 * 2 * model.embed_dim)
     head = 3 * FP32 * n_masked(n_genes, job.train.mask_fraction) * model.n_bins
     return max(feed_forward, attention) + head
+
+
+def _forward_bytes(job: Job, n_genes: int) -> int:
+    """What one sample needs at once in a forward pass alone: the stream, a norm's output, attention, feed-forward.
+
+    Attention is counted as eight tensors: query, key, value, what comes out, and as much again that the kernel and the
+    allocator were measured to take.
+    """
+    model = job.model
+    small = BF16 if job.is_bf16 else FP32
+    numbers = model.embed_dim + 8 * model.n_heads * model.head_dim
+    if n_genes < PIECEWISE_FROM_GENES:
+        numbers += 2 * model.ffn_embed_dim
+    return n_genes * (2 * FP32 * model.embed_dim + small * numbers)
 
 
 @dataclass(frozen=True)

@@ -87,22 +87,23 @@ def render(plan: Plan) -> str:
         f"Run        {job.n_parameters / 1e6:.2f} M parameters, {job.model.n_genes} genes, {job.n_samples} samples; "
         f"{job.train.steps} steps of {job.train.global_batch_size} samples = {_epochs(job)}",
         f"Device     {job.n_devices} x {plan.device_name}, {'bf16' if job.is_bf16 else 'fp32'}",
-        f"Settings   micro_batch_size {settings.micro_batch_size} (configured {job.train.micro_batch_size}, largest that "
-        f"fits {plan.largest_micro_batch}), activation checkpointing {'on' if settings.is_checkpointing else 'off'}, ZeRO "
-        f"stage {settings.zero_stage}",
+        f"Settings   micro_batch_size {settings.micro_batch_size} (configured {job.train.micro_batch_size}, largest "
+        f"that fits {plan.largest_micro_batch}), activation checkpointing "
+        f"{'on' if settings.is_checkpointing else 'off'}, ZeRO stage {settings.zero_stage}",
         "",
         "Peak memory of one process",
         *(f"  {name:<12} {_gib(value):>10}" for name, value in asdict(memory).items()),
         f"  {'total':<12} {_gib(memory.total):>10}",
         "",
         *(f"Step       {seconds:.3g} s with {n_genes} genes" for n_genes, seconds in plan.speed.step_s.items()),
-        f"Speed      {plan.speed.tokens_per_s:,.0f} tokens/s over {job.n_devices} devices",
+        f"Speed      {plan.speed.tokens_per_s:,.0f} tokens/s over {job.n_devices} device(s)",
         f"Time       {_duration(plan.speed.total_s)}, validations included; {plan.basis}",
     ]
     if plan.price is not None:
         kind = "EXAMPLE price; set yours with --price-per-hour" if plan.is_example_price else "your price"
         lines.append(
-            f"Price      {plan.price:,.2f} for {plan.device_hours:,.2f} device hours at {plan.price_per_hour:.2f} ({kind})"
+            f"Price      {plan.price:,.2f} for {plan.device_hours:,.2f} device hours at {plan.price_per_hour:.2f} "
+            f"({kind})"
         )
     if not plan.choice.fits:
         lines += ["", "Nothing leaner fits: fewer genes a step (genes_per_step), a smaller model, or more memory."]

@@ -23,7 +23,8 @@ BUILDER = Path(__file__).resolve().parents[1] / "unit" / "study.py"
 SECTIONS = ["summary", "data", "classification", "survival", "embedding", "training", "skipped", "methods", "run"]
 FIGURES = [
     "fig-verdict-0", "fig-verdict-1", "fig-classification-0", "fig-confusion-0", "fig-concordance-pan",
-    "fig-concordance-cohorts", "fig-embedding", "fig-training-0", *(f"fig-survival-{index}" for index in range(5)),
+    "fig-concordance-cohorts", "fig-concordance-each", "fig-reliability-0", "fig-calibration-0", "fig-embedding",
+    "fig-training-0", *(f"fig-survival-{index}" for index in range(5)),
 ]  # fmt: skip
 FLAGS = [
     "--headless=new",

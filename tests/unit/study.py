@@ -96,6 +96,82 @@ def make_metrics(cohorts: list[str], hostile: bool) -> list[dict[str, Any]]:
     return found
 
 
+def make_more_metrics(cohorts: list[str], pca: str) -> list[dict[str, Any]]:
+    """Metrics where lower is better, those that weigh censoring, and the concordance of each cohort."""
+    found = []
+    for index, (method, role) in enumerate([("embedding_mlp", "model"), (pca, "baseline")]):
+        for name, value in (("expected_calibration_error", 0.03), ("brier_score", 0.09), ("log_loss", 0.15)):
+            found.append(metric("cancer_type", "pan", method, role, name, value + 0.01 * index))
+    sizes = {"n_samples": 1850, "n_patients": 1850, "n_events": 545}
+    for index, (method, role) in enumerate([("embedding_cox_mlp", "model"), ("pca_cox", "baseline")]):
+        for name, value, days in (
+            ("uno_c", 0.65, 1969.0),
+            ("auc_1y", 0.7, 365.25),
+            ("auc_5y", None, 1826.25),
+            ("integrated_brier_score", 0.17, 1969.0),
+            ("calibration_error", 0.05, 1095.75),
+        ):
+            reason = None if value else "fewer than 5 events before the time, or patients followed beyond it"
+            shown = value and value + 0.01 * index
+            found.append(metric("survival", "pan", method, role, name, shown, at_days=days, reason=reason, **sizes))
+        for number, cohort in enumerate(cohorts):
+            is_last = number == len(cohorts) - 1
+            more = {"scope_cohort": cohort, "n_samples": 371, "n_patients": 371, "n_events": 3 if is_last else 60}
+            reason = "fewer than 5 events" if is_last else None
+            value = None if is_last else 0.6 + 0.02 * number - 0.03 * index
+            found.append(metric("survival", "pan", method, role, "c_index_cohort", value, reason=reason, **more))
+    return found
+
+
+def make_comparison(task: str, metric_name: str, method: str, against: str, holds: str, **more: Any) -> dict[str, Any]:
+    difference = {"ahead": 0.02, "level": -0.011, "behind": -0.04}[holds]
+    return {
+        "task": task,
+        "scope": "pan",
+        "metric": metric_name,
+        "method": method,
+        "against": against,
+        "is_best_baseline": True,
+        "difference": difference,
+        "low": round(difference - 0.015, 4),
+        "high": round(difference + 0.015, 4),
+        "p_corrected": 0.2 if holds == "level" else 0.004,
+        "n_folds": 5,
+        "holds": holds,
+        "reason": None,
+        **more,
+    }
+
+
+def make_details(cohorts: list[str], pca: str) -> dict[str, list[dict[str, Any]]]:
+    """Comparisons, scores of single classes, reliability and calibration; the last class has 3 samples."""
+    classes = [
+        {"label": name, "precision": 0.9, "recall": 0.95, "f1": 0.92, "n": 3 if name == cohorts[-1] else 380}
+        for name in cohorts
+    ]
+    bins = [
+        {"low": low, "high": low + 0.1, "mean_probability": low + 0.05, "observed_share": low + 0.02, "n": n}
+        for low, n in ((0.5, 3), (0.8, 400), (0.9, 1400))
+    ]
+    groups = [
+        {"n": 370, "predicted": 0.2 * index + 0.1, "observed": 0.2 * index + 0.12, "low": 0.2 * index, "high": 0.95}
+        for index in range(5)
+    ]
+    return {
+        "comparisons": [
+            make_comparison("cancer_type", "macro_f1", "embedding_mlp", pca, "level"),
+            make_comparison("cancer_type", "macro_f1", "embedding_logistic", pca, "behind"),
+            make_comparison("survival", "c_index_within_weighted", "embedding_cox_mlp", "pca_cox", "ahead"),
+        ],
+        "per_class": [{"scope": "pan", "method": name, "classes": classes} for name in ("embedding_mlp", pca)],
+        "reliability": [{"scope": "pan", "method": name, "bins": bins} for name in ("embedding_mlp", pca)],
+        "calibration": [
+            {"scope": "pan", "method": name, "at_days": 1095.75, "groups": groups}
+            for name in ("embedding_cox_mlp", "pca_cox")
+        ],
+    }
+
+
 def make_confusion(cohorts: list[str], method: str, rng: np.random.Generator) -> dict[str, Any]:
     matrix = np.diag(rng.integers(290, 420, len(cohorts))) + rng.integers(0, 7, (len(cohorts), len(cohorts)))
     return {"scope": "pan", "method": method, "classes": cohorts, "matrix": matrix.tolist()}
@@ -228,7 +304,8 @@ def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open
         "split_sha256": SPLIT_SHA256,
         "protocol": "leak-free",
         "seed": 0,
-        "metrics": make_metrics(cohorts, hostile),
+        "metrics": [*make_more_metrics(cohorts, pca), *make_metrics(cohorts, hostile)],
+        **make_details(cohorts, pca),
         "confusion": [make_confusion(cohorts, method, rng) for method in ("embedding_logistic", pca, "embedding_mlp")],
         "kaplan_meier": [make_curves(scope, rng) for scope in ["pan", *cohorts[:-1]]],
         "projection": make_projection(cohorts, rng),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import BinaryIO, TextIO, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 
 from bulkrnabert.errors import DataError
 
@@ -32,7 +34,6 @@ SHOWN_CHARACTERS = 80
 MOST_CELLS = 0.5
 DECIMAL_COMMA = re.compile(r"^[+-]?\d+,\d+([eE][+-]?\d+)?$")
 SYMBOL_COLUMNS = ("gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol")
-GCT_VERSION = "#1.2"
 ANNOTATION_COLUMNS = frozenset(
     {"gene_name", "gene_symbol", "symbol", "hgnc_symbol", "hugo_symbol", "description", "gene_type", "gene_biotype"}
     | {"biotype", "gene_length", "length", "effective_length", "chr", "chrom", "chromosome", "chromstart", "chromend"}
@@ -141,7 +142,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
             packed = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
             source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if packed else raw
-            limit = max(UNPACKED_ALWAYS_BYTES, UNPACKED_TIMES * path.stat().st_size) if packed else None
+            limit = unpacked_limit(path) if packed else None
             encoding = _encoding(path, source.read(8))
             source.seek(0)
             guard = _Guard(path, source, limit, refuses_nul=encoding != "utf-16")
@@ -158,7 +159,9 @@ def open_text(path: Path) -> Iterator[TextIO]:
                 yield handle
     except EOFError as error:
         raise DataError(f"{path}: the archive ends too early: a truncated download; get the file again") from error
-    except (OSError, zlib.error) as error:
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: a damaged archive ({error}); get the file again") from error
+    except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise DataError(
@@ -199,6 +202,51 @@ def read_cells(path: Path) -> list[TextRow]:
     return [TextRow(row.number, row.cells[:n_used]) for row in rows]
 
 
+def unpacked_limit(path: Path) -> int:
+    """Most bytes that an archive may unpack to."""
+    return max(UNPACKED_ALWAYS_BYTES, UNPACKED_TIMES * path.stat().st_size)
+
+
+def read_unpacked(path: Path, most_bytes: int) -> bytes:
+    """A whole file, unpacked when it is gzip whatever its name.
+
+    Raises:
+        DataError: damaged, or more than `most_bytes`.
+    """
+    try:
+        with path.open("rb") as raw:
+            is_packed = raw.read(2) == GZIP_MAGIC
+            raw.seek(0)
+            source = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_packed else raw
+            content = source.read(most_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if len(content) > most_bytes:
+        raise DataError(
+            f"{path}: more than {most_bytes >> 20} MB{' when unpacked' if is_packed else ''}, far more than a file of"
+            " this kind has; get it again"
+        )
+    return content
+
+
+def refuse_unlikely_size(path: Path, n_rows: int, n_columns: int) -> None:
+    """Stop before a binary table is read that claims far more cells than its file can hold, or than fit into memory.
+
+    Raises:
+        DataError: it does.
+    """
+    needed = 4 * n_rows * n_columns
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    shape = f"{path}: says {n_rows} rows x {n_columns} columns, {needed / 1e9:.1f} GB as a matrix"
+    if needed > unpacked_limit(path):
+        raise DataError(
+            f"{shape}, in a file of {path.stat().st_size / 1e6:.1f} MB, as no table of expression does; if you trust"
+            " it, give it as TSV or in parts"
+        )
+    if needed > memory:
+        raise DataError(f"{shape}; this machine has {memory / 1e9:.1f} GB of memory. Give it in parts")
+
+
 def read_header_line(path: Path, handle: TextIO) -> tuple[str, int]:
     """The first line with text that is no comment, and its number in the file.
 
@@ -235,44 +283,31 @@ def read_delimited(path: Path, separator: str) -> Grid:
             header = next(csv.reader([line.rstrip("\r\n")], delimiter=separator))
         except csv.Error:  # one field longer than csv allows: split at the wrong character
             header = [line]
-        return _read_rows(path, handle, separator, header, n_lines)
+        return read_rows(path, handle, separator, header, n_lines)
 
 
-def read_gct(path: Path) -> Grid:
-    """Read a GCT 1.2 table: `#1.2`, the numbers of genes and samples, then `Name Description <samples…>`.
-
-    Raises:
-        DataError: another version, or the numbers at the top do not fit the table.
-    """
-    with open_text(path) as handle:
-        version = handle.readline().strip()
-        sizes = handle.readline().split()
-        header = handle.readline().rstrip("\r\n").split("\t")
-        if version != GCT_VERSION or len(sizes) < 2 or not all(size.isdigit() for size in sizes[:2]):
-            raise DataError(
-                f"{path}: expected a GCT file, `{GCT_VERSION}` and then the numbers of genes and samples; found"
-                f" {version!r} and {' '.join(sizes)!r}"
-            )
-        if [name.lower() for name in header[:2]] != ["name", "description"]:
-            raise DataError(f"{path}: line 3 of a GCT file starts with Name and Description, found {header[:2]}")
-        grid = _read_rows(path, handle, "\t", header, 3, symbol_columns=("description",))
-    found, stated = (len(grid.rows), len(grid.columns)), (int(sizes[0]), int(sizes[1]))
-    if found != stated:
-        raise DataError(
-            f"{path}: says {stated[0]} genes x {stated[1]} samples at the top but holds {found[0]} x {found[1]}:"
-            " truncated? Download it again"
-        )
-    return grid
-
-
-def _read_rows(
+def read_rows(
     path: Path,
     handle: TextIO,
     separator: str,
     header: list[str],
     n_lines_above: int,
     symbol_columns: tuple[str, ...] = SYMBOL_COLUMNS,
+    id_column: int = 0,
 ) -> Grid:
+    """Read the rows below a header.
+
+    Args:
+        path: The file, for messages.
+        handle: Stands at the first row.
+        separator: A tab or a comma.
+        header: Titles, of the id column and all after it; R writes none for the ids.
+        n_lines_above: Lines of the file above the rows.
+        symbol_columns: Titles, in lower case, of columns that hold gene symbols.
+        id_column: Where the ids stand; columns before it are not read.
+    Raises:
+        DataError: no regular table, or a cell that is no number (names row and column).
+    """
     if len(header) < 2:
         raise DataError(
             f"{path}: only one column when split at {'tabs' if separator == chr(9) else 'commas'}; found the header"
@@ -280,7 +315,13 @@ def _read_rows(
         )
     try:
         pieces = pd.read_csv(
-            handle, sep=separator, header=None, dtype={0: str}, chunksize=ROWS_PER_PIECE, low_memory=False
+            handle,
+            sep=separator,
+            header=None,
+            usecols=range(id_column, id_column + len(header)) if id_column else None,
+            dtype={id_column: str},
+            chunksize=ROWS_PER_PIECE,
+            low_memory=False,
         )
         rows: list[str] = []
         symbols: list[str] = []
@@ -290,7 +331,7 @@ def _read_rows(
             plan = plan or _Columns.choose(path, header, piece)
             if piece.shape[1] != 1 + len(plan.names):
                 raise DataError(f"{path}: {piece.shape[1]} columns in the rows, {1 + len(plan.names)} in the header")
-            ids = piece[0].fillna("").str.strip().tolist()
+            ids = piece.iloc[:, 0].fillna("").str.strip().tolist()
             rows.extend(ids)
             symbols.extend(_symbols(piece.iloc[:, 1:], plan.names, symbol_columns))
             blocks.append(_numbers(path, piece, plan, ids))
@@ -388,7 +429,7 @@ def _numbers(path: Path, piece: pd.DataFrame, plan: _Columns, ids: list[str]) ->
             wrong = np.flatnonzero((numbers.isna() & column.notna()).to_numpy())
             if wrong.size:
                 cell = str(column.iloc[wrong[0]])
-                hint = "; write a decimal point, not a comma" if DECIMAL_COMMA.match(cell) else ""
+                hint = "; write a decimal point and no thousands separators, as 1234.5" if "," in cell else ""
                 raise DataError(
                     f"{path}: {shorten(cell)!r} is no number, in row {shorten(ids[wrong[0]])!r}, column"
                     f" {shorten(plan.names[position])!r}{hint}"
@@ -405,6 +446,8 @@ def read_parquet(path: Path) -> Grid:
         DataError: not Parquet, no ids, or a column of numbers with text in it.
     """
     try:
+        shape = pq.read_metadata(path)
+        refuse_unlikely_size(path, shape.num_rows, shape.num_columns)
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error

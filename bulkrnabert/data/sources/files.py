@@ -14,7 +14,15 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import ENSEMBL_ID, GeneKind, GeneVocabulary, NormalisedGenes, normalise_gene_ids
-from bulkrnabert.data.sources.delimited import SYMBOL_COLUMNS, Grid, read_delimited, read_gct, read_parquet, shorten
+from bulkrnabert.data.sources.delimited import (
+    SYMBOL_COLUMNS,
+    Grid,
+    read_delimited,
+    read_parquet,
+    refuse_unlikely_size,
+    shorten,
+)
+from bulkrnabert.data.sources.gct import read_gct
 from bulkrnabert.data.sources.orientation import Orientation, genes_are_rows
 from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
 from bulkrnabert.errors import DataError
@@ -233,6 +241,12 @@ def _read_h5ad(path: Path, missing: Missing) -> ExpressionTable:
 def _from_adata(path: Path, adata: AnnData, missing: Missing) -> ExpressionTable:
     if 0 in adata.shape:
         raise DataError(f"{path}: no expression in `X` ({adata.n_obs} samples x {adata.n_vars} genes)")
+    if adata.X.shape != adata.shape:
+        raise DataError(
+            f"{path}: `X` has {adata.X.shape[0]} x {adata.X.shape[1]} cells for {adata.n_obs} samples x"
+            f" {adata.n_vars} genes: a damaged file; write it again"
+        )
+    refuse_unlikely_size(path, adata.n_obs, adata.n_vars)
     gene_ids, symbols = _genes_of_var(path, adata.var)
     grid = Grid(
         rows=tuple(str(name) for name in adata.obs_names),

@@ -22,12 +22,14 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from tqdm import tqdm
 
-from bulkrnabert.data.sources.delimited import GCT_VERSION, GZIP_MAGIC, shorten
+from bulkrnabert.data.sources.delimited import GZIP_MAGIC, Grid, open_text, read_rows, shorten
 from bulkrnabert.errors import DataError
 from bulkrnabert.logs import shows_progress
 
 logger = logging.getLogger(__name__)
 
+VERSION = "#1.2"
+LINES_OF_HEADER = 3
 BUFFER_BYTES = 1 << 20
 BLOCK_BYTES = 16 << 20
 PARSE_BYTES = 4 << 20
@@ -74,6 +76,26 @@ def read_gct_header(path: Path) -> GctHeader:
     """
     with _open(path) as handle:
         return _read_header(path, handle)
+
+
+def read_gct(path: Path) -> Grid:
+    """Read a whole GCT table, of any unit, into memory.
+
+    Raises:
+        DataError: as `read_gct_header`, or the number of rows is not the stated one.
+    """
+    header = read_gct_header(path)
+    with open_text(path) as handle:
+        titles = [handle.readline() for _ in range(LINES_OF_HEADER)][-1].rstrip("\r\n").split("\t")
+        # `id`, where a file has it, counts the rows: the gene is the `Name`.
+        id_column = header.n_titles - 2
+        of_table = titles[id_column : header.n_titles + len(header.sample_ids)]
+        grid = read_rows(path, handle, "\t", of_table, LINES_OF_HEADER, ("description",), id_column)
+    if len(grid.rows) != header.n_genes:
+        raise DataError(
+            f"{path}: says {header.n_genes} genes in line 2 but holds {len(grid.rows)} rows: truncated? Get it again"
+        )
+    return grid
 
 
 def index_gct(path: Path) -> GctIndex:
@@ -218,9 +240,9 @@ def _text(line: bytes) -> str:
 
 def _read_header(path: Path, handle: IO[bytes]) -> GctHeader:
     version, sizes, titles = (_text(handle.readline()).rstrip("\t") for _ in range(3))
-    if version.strip() != GCT_VERSION:
+    if version.strip() != VERSION:
         found = "an HTML page" if version.lstrip()[:1] == "<" else repr(shorten(version))
-        raise DataError(f"{path}: expected a GCT file, whose first line is `{GCT_VERSION}`; found {found}")
+        raise DataError(f"{path}: expected a GCT file, whose first line is `{VERSION}`; found {found}")
     counts = sizes.split("\t")
     if len(counts) < 2 or not all(count.strip().isdigit() for count in counts[:2]):
         raise DataError(f"{path}: line 2 of a GCT file has the numbers of genes and samples, found {shorten(sizes)!r}")

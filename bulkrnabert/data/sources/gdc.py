@@ -16,7 +16,7 @@ import requests
 from pydantic import SecretStr
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from bulkrnabert.data.sources.gdc_pages import read_history, read_search_page, unknown_fields
+from bulkrnabert.data.sources.gdc_pages import error_text, read_history, read_search_page, unknown_fields
 from bulkrnabert.data.sources.gdc_plan import (
     Json,
     Plan,
@@ -27,7 +27,16 @@ from bulkrnabert.data.sources.gdc_plan import (
 )
 from bulkrnabert.data.sources.gdc_token import TOKEN_HEADER
 from bulkrnabert.data.sources.transfer import RemoteFile, TransferPolicy, is_loopback, open_session
-from bulkrnabert.data.sources.transfer_http import TRANSIENT_STATUS, describe_failure, root_cause, shorten, where
+from bulkrnabert.data.sources.transfer_http import (
+    MAX_REDIRECTS,
+    TRANSIENT_STATUS,
+    describe_failure,
+    is_same_origin,
+    redirect_target,
+    root_cause,
+    shorten,
+    where,
+)
 from bulkrnabert.errors import ConfigError, PortalAnswerError, PortalError
 from bulkrnabert.keys import PUBLIC_GDC_API
 from bulkrnabert.logs import hide_credentials
@@ -51,13 +60,21 @@ class _TransientError(Exception):
         is_overload: Whether a smaller question may fare better.
         response: An answer that may say how long to wait.
         advice: What the user can do.
+        is_foreign: Whether the answer may be that of another server than a portal.
     """
 
     def __init__(
-        self, reason: str, *, is_overload: bool, response: requests.Response | None = None, advice: str = ""
+        self,
+        reason: str,
+        *,
+        is_overload: bool = False,
+        response: requests.Response | None = None,
+        advice: str = "",
+        is_foreign: bool = False,
     ) -> None:
         super().__init__(reason)
         self.advice = advice
+        self.is_foreign = is_foreign
         self.is_overload = is_overload
         self.response = response
 
@@ -118,8 +135,8 @@ class GdcClient:
         n_connections: int = 4,
         n_retries: int = 5,
         backoff_s: float = 0.5,
-        idle_timeout_s: float = 60.0,
-        max_retry_after_s: float = 60.0,
+        idle_timeout_s: float = 30.0,
+        max_retry_after_s: float = 30.0,
         token: SecretStr | None = None,
     ) -> None:
         if not re.match(r"^https?://[^/\s]+", api):
@@ -262,7 +279,7 @@ class GdcClient:
         own = next((version for version in versions if version.file_id == file_id), None)
         if own is None:
             return None
-        latest = versions[-1]
+        latest = max(reversed(versions), key=lambda version: int(version.version) if version.version.isdigit() else 0)
         return FileFate(file_id, own.change, latest.data_release, latest.file_id)
 
     # ---- answers ----
@@ -277,7 +294,8 @@ class GdcClient:
                 return self._ask_once(method, path, question)
             except _TransientError as problem:
                 if attempt == self.policy.n_retries:
-                    raise PortalError(
+                    kind = PortalAnswerError if problem.is_foreign else PortalError
+                    raise kind(
                         f"{self._where(path)}: {problem}, after {attempt + 1} tries{problem.advice}"
                     ) from problem
                 if problem.is_overload and attempt > 0 and question is not None and question["size"] > MIN_PAGE_SIZE:
@@ -289,11 +307,21 @@ class GdcClient:
                 time.sleep(self.policy.wait_s(attempt, problem.response))
         raise AssertionError("unreachable")
 
+    def _send(self, method: str, url: str, question: Json | None) -> requests.Response:
+        """The answer to a request, after redirects that stay on the portal's own host."""
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self.session.request(
+                method, url, json=question, timeout=self.policy.timeout_s, allow_redirects=False
+            )
+            target = redirect_target(response)
+            if target is None or not is_same_origin(url, target):
+                break
+            url = target
+        return response
+
     def _ask_once(self, method: str, path: str, question: Json | None) -> Json:
         try:
-            response = self.session.request(
-                method, f"{self.api}{path}", json=question, timeout=self.policy.timeout_s, allow_redirects=False
-            )
+            response = self._send(method, f"{self.api}{path}", question)
         except requests.RequestException as error:
             raise _TransientError(
                 f"no answer ({describe_failure(error)})",
@@ -306,15 +334,19 @@ class GdcClient:
                 f"answered {code} {shorten(response.text)}", is_overload=code in _OVERLOAD_STATUS, response=response
             )
         if code != 200:
-            location = response.headers.get("Location")
-            told = f"a redirect to {where(location)}" if location else shorten(response.text)
+            target = redirect_target(response)
+            told = f"with a redirect to {where(target)}" if target else shorten(response.text)
             raise PortalAnswerError(f"{place}: answered {code} {told}; is this the address of a GDC portal?")
         try:
             body = response.json()
         except ValueError as error:
-            raise PortalAnswerError(
-                f"{place}: expected JSON, found {shorten(response.text)}; is this the address of a GDC portal?"
+            raise _TransientError(
+                f"expected JSON, found {shorten(response.text) or 'an empty answer'}",
+                advice="; is this the address of a GDC portal?",
+                is_foreign=True,
             ) from error
+        if error_text(body):
+            raise _TransientError(f"the portal says: {shorten(error_text(body))}", is_foreign=True)
         if not isinstance(body, dict):
             raise PortalAnswerError(f"{place}: expected a JSON object, found {_shorten(body)}")
         return body

@@ -54,6 +54,8 @@ _TUMOR_CODE_OF = {
     ("metastatic", "solid"): "06",
 }
 _NORMAL_CODE_OF = {"blood": "10", "solid": "11", "buccal": "12", "marrow": "14"}
+# Codes that differ only in where a sample is from, which its name tells better than `specimen_type`.
+_FAMILIES = (frozenset({"01", "03", "09"}), frozenset({"02", "04", "40"}), frozenset(_NORMAL_CODE_OF.values()))
 _BARCODE_END = re.compile(r"^-(\d\d)([A-Z])?(?:-(\d\d)([A-Z]))?(?:-([A-Z0-9]{4}))?(?:-[A-Z0-9]{2})?$")
 _RESCINDED = "rescinded"
 
@@ -158,6 +160,8 @@ def sample_kind(sample: Json, barcode_code: str = "") -> tuple[str, str]:
     else:
         code = _NORMAL_CODE_OF.get(origin, "") if kind == NORMAL else ""
     words = _said(sample, "sample_type").lower()
+    family = next((codes for codes in _FAMILIES if code in codes), frozenset())
+    code = next((named for named in (_CODE_OF.get(words, ""), barcode_code) if named in family), code)
     for candidate in (_CODE_OF.get(words, ""), barcode_code):
         # A code of the other kind contradicts the fields that count.
         if not code and (kind == UNKNOWN or _kind_of(candidate) in (kind, UNKNOWN)):
@@ -249,6 +253,8 @@ def _checked_text(hit: Json, key: str, is_right: Callable[[str], bool]) -> str:
 
 def _size_of(hit: Json) -> int:
     value = hit.get("file_size")
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise PortalAnswerError(f"/files: record {hit.get('id')!r} has file_size {value!r}; expected a number of bytes")
     return value

@@ -211,9 +211,11 @@ def _fates(client: GdcClient, lost: Sequence[ManifestFile]) -> dict[str, str]:
             answered = tuple(file for file_id in piece for file in _newest(client, [file_id]))
         for file in answered:
             if file.latest_id in (None, file.file_id):
-                fates[file.file_id] = f"withdrawn after data release {file.latest_release}, nothing took its place"
+                after = f" after data release {file.latest_release}" if file.latest_release else ""
+                fates[file.file_id] = f"withdrawn{after}, nothing took its place"
             else:
-                fates[file.file_id] = f"superseded, replaced by {file.latest_id} (data release {file.latest_release})"
+                release = f" (data release {file.latest_release})" if file.latest_release else ""
+                fates[file.file_id] = f"superseded, replaced by {file.latest_id}{release}"
     return fates
 
 

@@ -65,15 +65,16 @@ class LatestFile:
     """A file and the newest version of it.
 
     Attributes:
-        md5: Of the file that was asked for.
+        md5: Of the file that was asked for; this and the next are None where the portal does not say it.
+        size: Bytes.
         latest_id: The file's own id when it is the newest; None when nothing took its place.
         latest_md5: None where the portal does not say it.
         latest_release: Newest release that has the newest version.
     """
 
     file_id: str
-    md5: str
-    size: int
+    md5: str | None
+    size: int | None
     latest_id: str | None
     latest_md5: str | None
     latest_release: str
@@ -118,7 +119,8 @@ def read_search_page(place: str, body: object, size: int | None = None, start: i
         raise PortalAnswerError(f"{place}: {what}; expected whole numbers and records with an `id`")
     total, own_size, own_start = pagination["total"], pagination["size"], pagination["from"]
     expected = {
-        "size": own_size if size is None else size,
+        # A portal may give fewer records a page than asked for, never more.
+        "size": own_size if size is None or 0 < own_size < size else size,
         "from": own_start if start is None else start,
         "count": len(hits),
         "pages": -(-total // own_size) if own_size else total,
@@ -194,13 +196,13 @@ def read_versions(place: str, body: object) -> tuple[LatestFile, ...]:
         latest_id, latest_md5 = str(line.get("latest_id") or ""), str(line.get("latest_md5") or "")
         releases = line.get("latest_release")
         size = line.get("size")
-        if not _is_count(size):
+        if size is not None and not _is_count(size):
             raise PortalAnswerError(f"{place}: file {line.get('id')!r} has size {size!r}; expected a number of bytes")
         files.append(
             LatestFile(
                 file_id=_text(place, line, "id"),
-                md5=_text(place, line, "md5"),
-                size=int(str(size)),
+                md5=None if line.get("md5") is None else _text(place, line, "md5"),
+                size=size,
                 latest_id=None if latest_id in _NO_SUCCESSOR else latest_id,
                 latest_md5=None if latest_md5 in _NO_SUCCESSOR else latest_md5,
                 latest_release=str(releases[-1]) if isinstance(releases, list) and releases else str(releases or ""),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from bulkrnabert.data.genes import ENSEMBL_ID, SYMBOL_ENTREZ_ID
+from bulkrnabert.data.genes import ENSEMBL_ID, PROBE_ID, SYMBOL_ENTREZ_ID
 from bulkrnabert.data.sources.delimited import ANNOTATION_COLUMNS, Grid, shorten
 from bulkrnabert.errors import DataError
 
@@ -27,8 +27,9 @@ MOST = 0.5
 def genes_are_rows(grid: Grid, known_sample_ids: Collection[str], where: str, fmt: str) -> bool:
     """Tell the orientation of a table.
 
-    Evidence in this order: ids that can only be genes (Ensembl, `SYMBOL|ENTREZ`), ids that can only be samples (TCGA
-    and GTEx barcodes, UUIDs, ids of the clinical table), the title of the id column, annotation columns beside it.
+    Evidence in this order: ids that can only be genes (Ensembl, `SYMBOL|ENTREZ`) or probes (`cg00000029`), ids that can
+    only be samples (TCGA and GTEx barcodes, UUIDs, ids of the clinical table), the title of the id column, annotation
+    columns beside it.
 
     Raises:
         DataError: none of these tells; says how to state it.
@@ -57,7 +58,8 @@ def _versus(for_rows: float, for_columns: float) -> bool | None:
 
 
 def _share_of_genes(ids: Sequence[str]) -> float:
-    return sum(bool(ENSEMBL_ID.match(name) or SYMBOL_ENTREZ_ID.match(name)) for name in ids) / max(1, len(ids))
+    kinds = (ENSEMBL_ID, SYMBOL_ENTREZ_ID, PROBE_ID)
+    return sum(any(kind.match(name) for kind in kinds) for name in ids) / max(1, len(ids))
 
 
 def _share_of_samples(ids: Sequence[str], known: set[str]) -> float:

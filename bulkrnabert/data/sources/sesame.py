@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from bulkrnabert.data.probes import CpgIds, average_replicates, find_cpgs
+from bulkrnabert.data.sources.delimited import read_unpacked
 from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 PROBE, BETA = "probe", "beta"
 NOT_MEASURED = ("NA", "NaN", "nan")
-GZIP_MAGIC = b"\x1f\x8b"
+MOST_BYTES = 256 << 20  # a real file has 13 MB, of EPIC v2 30 MB
 KNOWN_ARRAYS = {27_578: "27k", 486_427: "450k", 930_659: "EPIC v2"}
 # The same array gives files of nearly the same size (an `NA` is shorter than a number); the next larger one doubles it.
 SAME_ARRAY_SIZE_RATIO = 1.5
@@ -268,12 +267,7 @@ def _refuse_truncated(array: MethylationArray, larger: Sequence[MethylationArray
 
 
 def _parse(path: Path, check_utf8: bool = True) -> pa.Table:
-    try:
-        content = path.read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    content = read_unpacked(path, MOST_BYTES)
     start = content[:200].lstrip()
     if not start:
         raise DataError(f"{path}: empty file, expected a SeSAMe level 3 beta file; download it again")

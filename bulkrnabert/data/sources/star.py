@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from bulkrnabert.data.genes import GeneVocabulary, NormalisedGenes, normalise_gene_ids
+from bulkrnabert.data.sources.delimited import read_unpacked
 from bulkrnabert.errors import DataError, VocabularyError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ COLUMNS = (
     "fpkm_uq_unstranded",
 )
 FILE_SUFFIXES = (".gz", ".tsv", ".txt", ".rna_seq.augmented_star_gene_counts", ".augmented_star_gene_counts")
-GZIP_MAGIC = b"\x1f\x8b"
+MOST_BYTES = 64 << 20  # a real file has 4 MB
 FILES_PER_BATCH = 32
 
 
@@ -145,15 +144,19 @@ class StarReader:
         """TPM of one file, shape (n_vocabulary,), float32.
 
         Raises:
-            DataError: no STAR-Counts table, other gene rows than the first file, or a gene without a number.
+            DataError: no STAR-Counts table, other gene rows than the first file, or a gene without a usable value.
         """
         table = _parse(path, _read_body(path), (GENE_ID, TPM))
         id_column = table.column(GENE_ID)
         rows = self._rows if id_column.equals(self._first.id_column) else self._align_again(path, id_column)
         tpm: npt.NDArray[np.float32] = table.column(TPM).to_numpy()[rows]
-        if np.isnan(tpm).any():
-            gene = self._vocabulary.gene_ids[int(np.flatnonzero(np.isnan(tpm))[0])]
-            raise DataError(f"{path}: no number in column `{TPM}` for gene {gene}; download the file again")
+        good = np.isfinite(tpm) & (tpm >= 0)
+        if not good.all():
+            at = int(np.flatnonzero(~good)[0])
+            raise DataError(
+                f"{path}: `{TPM}` of gene {self._vocabulary.gene_ids[at]} is {tpm[at]:g}; expected a number, 0 or more;"
+                " download the file again"
+            )
         return tpm
 
     def _align_again(self, path: Path, id_column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -193,12 +196,7 @@ class StarReader:
 
 
 def _read_body(path: Path) -> _Body:
-    try:
-        content = path.read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    content = read_unpacked(path, MOST_BYTES)
     if not content.strip():
         raise DataError(f"{path}: empty file, expected a GDC STAR-Counts table; download it again")
     start, comment = 0, ""

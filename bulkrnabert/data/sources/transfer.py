@@ -324,7 +324,10 @@ class _Workers:
                 self._done.put((file, transfer.fetch()))
             except StoppedError:
                 return
+            except FailedError as error:
+                self._done.put((file, error))
             except BaseException as error:  # noqa: BLE001 - raised again where the transfer was asked for
+                self._stop.set()
                 self._done.put((file, error))
 
 

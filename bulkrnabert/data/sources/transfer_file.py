@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 18
 PROGRESS_BYTES = 1 << 20
+PROGRESS_SHARE = 20
 PART = ".part"
 QUARANTINE = ".quarantine"
 
@@ -207,7 +208,7 @@ class FileTransfer:
                     self._fetch_rest()
                 return self._finish()
             except _TryAgainError as problem:
-                if self._n_bytes >= furthest + PROGRESS_BYTES:
+                if self._n_bytes >= furthest + self._progress_bytes():
                     furthest, n_failed = self._n_bytes, 0
                 n_failed += 1
                 if n_failed > self._policy.n_retries:
@@ -218,6 +219,11 @@ class FileTransfer:
                     "%s: %s; try %d of %d", self._file.name, problem, n_failed + 1, self._policy.n_retries + 1
                 )
                 self._stop.wait(self._policy.wait_s(n_failed - 1, problem.response))
+
+    def _progress_bytes(self) -> int:
+        """Bytes that make a failed try count as one that got on: one in twenty, at most 1 MiB."""
+        size = self._record.size
+        return PROGRESS_BYTES if size is None else min(PROGRESS_BYTES, max(size // PROGRESS_SHARE, 1))
 
     def _give_up(self, problem: _TryAgainError) -> None:
         reason = str(problem)

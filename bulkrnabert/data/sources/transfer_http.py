@@ -46,8 +46,8 @@ class TransferPolicy:
     n_workers: int = 4
     n_retries: int = 5
     backoff_s: float = 0.5
-    idle_timeout_s: float = 60.0
-    max_retry_after_s: float = 60.0
+    idle_timeout_s: float = 30.0
+    max_retry_after_s: float = 30.0
     connect_timeout_s: float = 15.0
 
     @property
@@ -59,7 +59,7 @@ class TransferPolicy:
         """Seconds to wait after the failed try number `attempt` (from 0): what the answer asks for, or the backoff."""
         asked = None if response is None else _retry_after_s(response)
         if asked is None:
-            return min(self.backoff_s * 2 ** min(attempt, 20), MAX_BACKOFF_S) * random.uniform(0.5, 1.0)
+            return min(self.backoff_s * 2.0 ** min(attempt, 20), MAX_BACKOFF_S) * random.uniform(0.5, 1.0)
         if asked > self.max_retry_after_s:
             logger.warning(
                 "%s asks to wait %.0f s; trying again after %.0f s",
@@ -113,6 +113,19 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
+def redirect_target(response: requests.Response) -> str | None:
+    """The whole address that an answer leads to; None when it is no redirect."""
+    location = response.headers.get("Location")
+    if response.status_code not in _REDIRECTS or not location:
+        return None
+    return urljoin(response.url, location)
+
+
+def is_same_origin(url: str, other: str) -> bool:
+    """Whether two addresses are of one scheme, host and port."""
+    return _origin(url) == _origin(other)
+
+
 def get(
     session: requests.Session,
     url: str,
@@ -133,11 +146,10 @@ def get(
     sent = dict(headers)
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(url, headers=sent, stream=True, timeout=policy.timeout_s, allow_redirects=False)
-        location = response.headers.get("Location")
-        if response.status_code not in _REDIRECTS or not location:
+        target = redirect_target(response)
+        if target is None:
             return response
         response.close()
-        target = urljoin(url, location)
         origin = _origin(target)
         if origin != home:
             if origin[0] != home[0] or origin[1] not in redirect_hosts:

@@ -260,6 +260,29 @@ def test_an_empty_sample_is_no_go_and_cells_without_a_number_too(tmp_path: Path)
     assert found.found == "1 missing and 1 infinite values, the first in sample 'S2', gene 'ENSG00000000007'"
 
 
+def test_some_missing_values_are_fine_where_no_sum_is_needed(tmp_path: Path) -> None:
+    values = TPM.copy()
+    values[2, :600] = np.nan
+    path = write(tmp_path, values)
+    some = examine(DoctorRequest(path, "tpm")).diagnosis
+    assert check(some, "numbers").status == "warn" and some.verdict == "go"
+    assert check(some, "numbers").cure == "missing values stay missing, they do not become 0"
+    assert check(examine(DoctorRequest(path, "fpkm")).diagnosis, "numbers").status == "fail"
+    values[2, :7000] = np.nan
+    most = check(examine(DoctorRequest(write(tmp_path, values), "tpm")).diagnosis, "numbers")
+    assert most.status == "fail" and "up to 50% of a sample may be missing" in most.expected
+
+
+def test_lengths_of_symbols(tmp_path: Path) -> None:
+    symbols = [f"GENE{number}" for number in range(N_GENES)]
+    (tmp_path / "lengths.csv").write_text("symbol,length\n" + "".join(f"{name},1000\n" for name in symbols))
+    given = examine(DoctorRequest(write(tmp_path, COUNTS, symbols), "counts", gene_lengths=tmp_path / "lengths.csv"))
+    assert given.diagnosis.verdict == "go"
+    (tmp_path / "lengths.csv").write_text("symbol,length\nGENE0,-1\n")
+    wrong = examine(DoctorRequest(write(tmp_path, COUNTS, symbols), "counts", gene_lengths=tmp_path / "lengths.csv"))
+    assert "length -1 of GENE0" in check(wrong.diagnosis, "gene_lengths").found
+
+
 def test_counts_need_lengths(tmp_path: Path) -> None:
     path = write(tmp_path, COUNTS)
     alone = examine(DoctorRequest(path, "counts")).diagnosis
@@ -302,7 +325,7 @@ def test_a_sample_twice(tmp_path: Path) -> None:
         ("t.tsv", b""),
         ("t.tsv", b"<!DOCTYPE html>"),
         ("t.xyz", b"abc"),
-        ("t.tsv.gz", gzip.compress(b"gene_id\tS1\n" * 50)[:-9]),
+        ("t.tsv.gz", gzip.compress(b"gene_id\tS1\n" * 50, mtime=0)[:-9]),
         ("t.h5ad", b"\x89HDF\r\n\x1a\n"),
         ("t.parquet", b"PAR1"),
         ("t.gct", b"#1.2\n1\t1\n"),

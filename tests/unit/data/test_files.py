@@ -6,11 +6,13 @@ import gzip
 from pathlib import Path
 
 import anndata
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 
+from bulkrnabert.data.sources import delimited
 from bulkrnabert.data.sources.files import parse_format, read_expression
 from bulkrnabert.errors import DataError, VocabularyError
 
@@ -124,17 +126,64 @@ GCT = "#1.2\n2\t2\nName\tDescription\tS1\tS2\nENSG00000000003.15\tTSPAN6\t1.5\t4
 
 def test_gct(tmp_path: Path) -> None:
     path = tmp_path / "t.gct.gz"
-    path.write_bytes(gzip.compress(GCT.encode()))
+    path.write_bytes(gzip.compress(GCT.encode(), mtime=0))
     table = read_expression(path)
     assert table.sample_ids == ("S1", "S2")
     np.testing.assert_array_equal(table.values, EXPECTED)
+
+
+def test_a_gct_with_row_numbers_before_the_names(tmp_path: Path) -> None:
+    """GTEx writes the tables of single tissues so."""
+    lines = GCT.replace("Name", "id\tName").replace("ENSG00000000003", "0\tENSG00000000003")
+    (tmp_path / "t.gct").write_text(lines.replace("ENSG00000000005", "1\tENSG00000000005"))
+    table = read_expression(tmp_path / "t.gct")
+    assert (table.sample_ids, table.genes.symbols) == (("S1", "S2"), ("TSPAN6", "TNMD"))
+    np.testing.assert_array_equal(table.values, EXPECTED)
+
+
+@pytest.mark.parametrize("genes_in_rows", [True, False])
+def test_probes_tell_the_orientation(tmp_path: Path, genes_in_rows: bool) -> None:
+    frame(genes_in_rows, ["cg00000029", "cg00000108", "rs1040870"]).to_csv(tmp_path / "t.tsv", sep="\t")
+    table = read_expression(tmp_path / "t.tsv")
+    assert (table.sample_ids, table.gene_ids[0]) == (("S1", "S2"), "cg00000029")
+
+
+def test_h5ad_with_another_shape_than_it_says(tmp_path: Path) -> None:
+    anndata.AnnData(np.ones((2, 3), dtype=np.float32)).write_h5ad(tmp_path / "t.h5ad")
+    with h5py.File(tmp_path / "t.h5ad", "r+") as handle:
+        attributes = dict(handle["X"].attrs)
+        del handle["X"]
+        handle.create_dataset("X", shape=(100_000, 100_000), dtype="f4", chunks=(100, 100)).attrs.update(attributes)
+    with pytest.raises(DataError, match=r"`X` has 100000 x 100000 cells for 2 samples x 3 genes"):
+        read_expression(tmp_path / "t.h5ad")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.h5ad"])
+def test_a_small_file_that_claims_a_huge_matrix_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    zeros = pd.DataFrame(np.zeros((40, 5000), dtype=np.float32), index=[f"S{row}" for row in range(40)])
+    zeros.columns = pd.Index([f"ENSG{column:011}" for column in range(5000)])
+    if name == "t.h5ad":
+        anndata.AnnData(scipy.sparse.csr_matrix(zeros.to_numpy()), zeros[[]], zeros.T[[]]).write_h5ad(tmp_path / name)
+    else:
+        zeros.T.to_parquet(tmp_path / name)
+    assert read_expression(tmp_path / name).values.shape == (40, 5000)
+    monkeypatch.setattr(delimited, "UNPACKED_ALWAYS_BYTES", 0)
+    monkeypatch.setattr(delimited, "UNPACKED_TIMES", 0.1)
+    with pytest.raises(DataError, match=r"says .* rows x .* columns, 0\.0 GB as a matrix, in a file of"):
+        read_expression(tmp_path / name)
+    monkeypatch.undo()
+    monkeypatch.setattr("os.sysconf", lambda _: 100)
+    with pytest.raises(DataError, match=r"this machine has 0\.0 GB of memory"):
+        read_expression(tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (GCT.replace("#1.2", "#1.3"), "expected a GCT file"),
-        (GCT.replace("2\t2\n", "3\t2\n", 1), "says 3 genes x 2 samples at the top but holds 2 x 2"),
+        (GCT.replace("2\t2\n", "3\t2\n", 1), "says 3 genes in line 2 but holds 2 rows"),
         (GCT.replace("Name", "Id"), "line 3 of a GCT file starts with Name"),
     ],
 )
@@ -330,9 +379,9 @@ def test_h5ad_without_x_names_its_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(text_table().encode())[:-20], "the archive ends too early: a truncated download"),
-        (gzip.compress(b"<html>busy</html>"), "an HTML page, not a table"),
-        (gzip.compress(b""), "empty file"),
+        (gzip.compress(text_table().encode(), mtime=0)[:-20], "the archive ends too early: a truncated download"),
+        (gzip.compress(b"<html>busy</html>", mtime=0), "an HTML page, not a table"),
+        (gzip.compress(b"", mtime=0), "empty file"),
         (b"PAR1" + bytes(20), "a binary table; name its format, parquet"),
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "a binary table; name its format, h5ad"),
         (b"PK\x03\x04" + bytes(20), "an Excel workbook; save the table as TSV or CSV"),
@@ -340,7 +389,7 @@ def test_h5ad_without_x_names_its_layers(tmp_path: Path) -> None:
         (text_table().encode("utf-16-le"), "not a text file"),
         (text_table(5000).encode() + bytes(9), "it holds NUL bytes"),
         (text_table().replace(".", ",").encode(), "numbers with commas, as '1,5' in column 'S1'"),
-        (text_table().replace("3.5", "3,5").encode(), "'3,5' is no number.*a decimal point, not a comma"),
+        (text_table().replace("3.5", "3,5").encode(), "'3,5' is no number.*a decimal point and no thousands"),
         (text_table().replace("ENSG00000000004", "G" * 10_000).encode(), r"mixed with 1 other names \('G{80}…'\)"),
         (text_table().replace("3.5", "z" * 10_000).encode(), r"'z{80}…' is no number"),
         (text_table().replace("ENSG00000000004", '"ENSG00000000004').encode(), "no regular table"),
@@ -357,7 +406,7 @@ def test_hostile_files_have_one_clear_message(tmp_path: Path, content: bytes, me
 def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.tsv.gz"
     rows = "".join(f"ENSG{number:011d}\t0\t0\n" for number in range(20_000))
-    path.write_bytes(gzip.compress(f"gene_id\tS1\tS2\n{rows}".encode()))
+    path.write_bytes(gzip.compress(f"gene_id\tS1\tS2\n{rows}".encode(), mtime=0))
     assert read_expression(path).values.shape == (2, 20_000)
     monkeypatch.setattr("bulkrnabert.data.sources.delimited.UNPACKED_ALWAYS_BYTES", 100_000)
     monkeypatch.setattr("bulkrnabert.data.sources.delimited.UNPACKED_TIMES", 2)
@@ -367,6 +416,6 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypa
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkrnabert.data.sources.delimited.LONGEST_LINE_BYTES", 1 << 21)
-    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(b"0" * (1 << 23)))
+    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(b"0" * (1 << 23), mtime=0))
     with pytest.raises(DataError, match="a line of more than 2 MB"):
         read_expression(tmp_path / "t.tsv.gz")

@@ -18,6 +18,7 @@ from bulkrnabert.data.sources.gdc_pages import (
     read_single,
     read_survival_curves,
     read_versions,
+    unknown_fields,
 )
 from bulkrnabert.data.sources.gdc_rules import SelectionRules
 from bulkrnabert.data.sources.gdc_selection import select_files
@@ -112,8 +113,9 @@ def test_a_page_that_is_another_one_than_was_asked_for(gdc: Path) -> None:
     assert read_search_page("", page, size=5, start=101).start == 101
     with pytest.raises(PortalError, match=r"`pagination.from` is 101 where 102 is expected"):
         read_search_page("", page, size=5, start=102)
-    with pytest.raises(PortalError, match=r"`pagination.size` is 5 where 6 is expected"):
-        read_search_page("", page, size=6, start=101)
+    assert read_search_page("", page, size=500, start=101).size == 5
+    with pytest.raises(PortalError, match=r"`pagination.size` is 5 where 4 is expected"):
+        read_search_page("", page, size=4, start=101)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +205,31 @@ def test_what_is_no_list_of_versions(gdc: Path, name: str) -> None:
 def test_histories_and_versions_are_not_the_same(gdc: Path) -> None:
     with pytest.raises(PortalAnswerError, match="uuid is None"):
         read_history("", body(gdc, "file_versions_two_ids"))
-    with pytest.raises(PortalAnswerError, match="size None"):
+    with pytest.raises(PortalAnswerError, match="id is None"):
         read_versions("", body(gdc, "history"))
+    with pytest.raises(PortalAnswerError, match="has size '12'"):
+        read_versions("", [{"id": "a", "size": "12"}])
+
+
+def test_a_version_that_says_only_what_took_its_place() -> None:
+    (file,) = read_versions("", [{"id": "a", "latest_id": "b", "latest_version": "2"}])
+    assert (file.latest_id, file.md5, file.size, file.latest_release) == ("b", None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("warnings", "fields"),
+    [
+        ({"fields": "unrecognized values: [annotations.status, version]"}, {"annotations.status", "version"}),
+        ({"fields": "unrecognized values: []"}, set()),
+        ({"fields": "unrecognized values: [version]", "facets": "unrecognized values: [x]"}, set()),
+        ({"expand": "unrecognized values: [demographic]"}, set()),
+        ({"fields": "something else"}, set()),
+        ({}, set()),
+        (None, set()),
+    ],
+)
+def test_fields_that_a_portal_does_not_know(warnings: object, fields: set[str]) -> None:
+    assert unknown_fields({"data": {}, "warnings": warnings}) == fields
 
 
 def test_survival_with_negative_times(gdc: Path) -> None:

@@ -240,6 +240,23 @@ def test_normal_tissue_is_chosen_beside_the_tumour_when_wanted() -> None:
             ("tumor", "06"),
         ),
         ({"tissue_type": "Normal", "specimen_type": "Peripheral Blood NOS"}, "", ("normal", "10")),
+        # where a primary tumour is from, the barcode and the old name tell better than specimen_type
+        (
+            {"tissue_type": "Tumor", "tumor_descriptor": "Primary", "specimen_type": "Solid Tissue"},
+            "03",
+            ("tumor", "03"),
+        ),
+        (
+            {
+                "tissue_type": "Tumor",
+                "tumor_descriptor": "Primary",
+                "specimen_type": "Bone Marrow NOS",
+                "sample_type": "Primary Blood Derived Cancer - Peripheral Blood",
+            },
+            "09",
+            ("tumor", "03"),
+        ),
+        ({"tissue_type": "Normal", "specimen_type": "Solid Tissue"}, "10", ("normal", "10")),
         # the fields come before sample_type, and that before the barcode
         ({"tissue_type": "Normal", "sample_type": "Primary Tumor"}, "01", ("normal", "")),
         ({"tissue_type": "Not Reported", "sample_type": "Blood Derived Normal"}, "01", ("normal", "10")),
@@ -531,6 +548,11 @@ def test_barcodes_of_another_make() -> None:
     assert (planned.sample_code, planned.vial, planned.analyte, planned.plate) == ("01", "A", "", "")
 
 
+def test_a_size_in_quotes() -> None:
+    hit = record(PRIMARY)
+    assert read_file_record(hit | {"file_size": "12"}).planned.size == 12
+
+
 def test_a_record_twice() -> None:
     with pytest.raises(PortalAnswerError, match="is listed 2 times"):
         select_files([record(PRIMARY), record(PRIMARY)], "rnaseq")
@@ -542,7 +564,7 @@ def test_a_record_twice() -> None:
         ("md5sum", None),
         ("md5sum", "xyz"),
         ("file_id", "../../etc"),
-        ("file_size", "12"),
+        ("file_size", "12 B"),
         ("file_size", -1),
         ("file_size", True),
         ("file_name", 3),

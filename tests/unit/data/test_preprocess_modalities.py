@@ -119,6 +119,16 @@ def test_rejections_say_of_which_modality(tmp_path: Path, both: list[Any]) -> No
     ]
 
 
+def test_modalities_that_do_not_meet_are_said(
+    tmp_path: Path, both: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    preprocess(tmp_path / "some", both)
+    assert "check that both tables name" not in caplog.text
+    others = table(tmp_path / "beta.tsv", {"other-1": [0.1, 0.2], "other-2": [0.3, 0.2]})
+    preprocess(tmp_path / "none", [both[0], make_row("A", others, "", "beta", None, "methylation")])
+    assert "0 samples have both modalities" in caplog.text and "check that both tables name" in caplog.text
+
+
 def sheet_of_many(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     rnaseq = {barcode(patient, "01A"): [*rng.lognormal(3, 1, 2)] for patient in range(0, 30)}
@@ -135,10 +145,32 @@ def test_splits_and_tokens_of_a_folder_with_both(tmp_path: Path) -> None:
     assert _run(["preprocess", "--samplesheet", str(sheet_of_many(tmp_path)), "--out", str(out)]) == 0
     assert _run(["split", "--cohorts", str(out), "--folds", "3", "--out", str(splits)]) == 0
     folds = pd.read_csv(splits / "splits.tsv", sep="\t")
-    assert len(folds) == folds["patient_id"].nunique() == 40
+    assert folds["sample_id"].tolist() == [barcode(patient, "01A") for patient in range(30)]
+    assert folds["judged"].all(), "only samples with RNA-seq are split, and all of them can be judged"
     arguments = ["tokenize", "--cohorts", str(out), "--splits", str(splits / "splits.tsv"), "--split-id", "r0f1"]
     assert _run([*arguments, "--max-genes", "0", "--missing-genes", "zero", "--out", str(tokens)]) == 0
     assert json.loads((tokens / "tokenizer.json").read_text())["missing"] == "zero"
+
+
+def test_splits_over_another_modality_or_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cohorts"
+    assert _run(["preprocess", "--samplesheet", str(sheet_of_many(tmp_path)), "--out", str(out)]) == 0
+    n_samples = {}
+    for modalities in (["methylation"], ["rnaseq", "methylation"]):
+        asked = [word for modality in modalities for word in ("--modality", modality)]
+        splits = tmp_path / "-".join(modalities)
+        capsys.readouterr()
+        assert _run(["split", "--cohorts", str(out), "--folds", "3", *asked, "--out", str(splits)]) == 0
+        said = "10 samples have no methylation and are in no split" in capsys.readouterr().err
+        assert said == (len(modalities) == 1)
+        n_samples[len(modalities)] = len(pd.read_csv(splits / "splits.tsv", sep="\t"))
+    assert n_samples == {1: 30, 2: 40}
+
+
+def test_splits_of_rnaseq_where_there_is_none(tmp_path: Path, both: list[Any]) -> None:
+    preprocess(tmp_path / "out", both[1:])
+    with pytest.raises(ConfigError, match="has samples of methylation only; split them with --modality methylation"):
+        program.main(["split", "--cohorts", str(tmp_path / "out"), "--out", str(tmp_path / "s")], standalone_mode=False)
 
 
 def test_cohorts_merged_under_a_name(tmp_path: Path) -> None:

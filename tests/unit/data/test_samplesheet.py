@@ -118,3 +118,15 @@ def test_a_table_on_the_command_line(folder: Path) -> None:
     assert make_row("A", folder / "a.tsv", "tsv", "tpm", None).cohort == "A"
     with pytest.raises(DataError, match="--table: no unit"):
         make_row("A", folder / "a.tsv", "tsv", "", None)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("c" * 10_000 + ",rnaseq,t.tsv,tpm", "and `-`, at most 100"), ("c,rnaseq," + "p" * 10_000 + ",tpm", "not found")],
+)
+def test_names_longer_than_names_can_be(tmp_path: Path, row: str, message: str) -> None:
+    (tmp_path / "t.tsv").write_text("gene_id\tS1\nTP53\t1\n")
+    (tmp_path / "sheet.csv").write_text(f"cohort,modality,path,unit\n{row}\n")
+    with pytest.raises(DataError, match=message) as caught:
+        read_samplesheet(tmp_path / "sheet.csv")
+    assert len(str(caught.value)) < 600

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.sources import star
 from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
 from bulkrnabert.errors import DataError, VocabularyError
 
@@ -100,7 +101,9 @@ def test_gzip_is_read(tmp_path: Path) -> None:
         (star_text(ROWS)[:-30], "damaged STAR-Counts table"),
         (star_text(ROWS[:-1]), "1 genes are missing, as ENSG00000223972"),
         (star_text([*ROWS, ("ENSG00000999999.1", "X", "lncRNA", 1.0)]), "1 genes are new, as ENSG00000999999"),
-        (star_text(ROWS).replace("69.5439", ""), "no number in column `tpm_unstranded` for gene ENSG00000000003"),
+        (star_text(ROWS).replace("69.5439", ""), "`tpm_unstranded` of gene ENSG00000000003 is nan; expected a number"),
+        (star_text(ROWS).replace("69.5439", "-2"), "of gene ENSG00000000003 is -2; expected a number, 0 or more"),
+        (star_text(ROWS).replace("69.5439", "inf"), "of gene ENSG00000000003 is inf"),
         (star_text(ROWS).replace("69.5439", "many"), "damaged STAR-Counts table"),
     ],
 )
@@ -111,6 +114,18 @@ def test_files_that_are_wrong(tmp_path: Path, content: str, message: str) -> Non
     with pytest.raises(DataError, match=message) as caught:
         StarReader(genes, genes.genes).read(bad)
     assert str(caught.value).startswith(str(bad))
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_file_far_too_large_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_packed: bool
+) -> None:
+    content = star_text(ROWS * 5000).encode()
+    path = tmp_path / "bomb.tsv"
+    path.write_bytes(gzip.compress(content) if is_packed else content)
+    monkeypatch.setattr(star, "MOST_BYTES", 1 << 20)
+    with pytest.raises(DataError, match=f"more than 1 MB{' when unpacked' if is_packed else ''}, far more than"):
+        read_star_genes(path)
 
 
 def test_an_error_in_a_thread_is_raised(tmp_path: Path) -> None:

@@ -149,6 +149,16 @@ def test_a_few_values_under_the_floor_pass_but_not_many() -> None:
         check_scale(values, parse_unit("log2(rsem+1)"), "mine.tsv")
 
 
+def test_counts_are_no_tpm_when_a_sample_holds_more_than_a_million(caplog: pytest.LogCaptureFixture) -> None:
+    counts = np.full((3, 1000), 2000.0)
+    with pytest.raises(DataError, match=r"sum to 2e\+06, and TPM sum to a million at most; this looks like counts"):
+        check_scale(counts, Unit("tpm"), "t")
+    check_scale(counts / 2, Unit("tpm"), "t")
+    assert not caplog.records
+    check_scale(counts + 0.5, Unit("tpm"), "t")
+    assert "is this rsem" in caplog.text
+
+
 def test_estimates_of_counts_need_not_be_whole_numbers() -> None:
     unit = parse_unit("estimated_counts")
     assert (str(unit), unit.base) == ("estimated_counts", "counts")

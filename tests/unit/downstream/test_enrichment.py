@@ -110,7 +110,7 @@ def test_a_missing_gmt(tmp_path: Path) -> None:
 def test_sets_of_other_genes_or_sizes(tmp_path: Path) -> None:
     bare = GeneVocabulary.from_ids(IDS)
     path = write(tmp_path / "sets.gmt", row("A", range(3)))
-    with pytest.raises(DataError, match="none of its 3 genes .* have no symbols here: give them with --genes"):
+    with pytest.raises(DataError, match=r"none of its 3 genes .* have no symbols here: give them with --genes"):
         match_sets(read_gmt(path), bare, "sets.gmt")
     with pytest.raises(DataError, match=r"no set has between 5 and 1000 of the model's genes \(1 sets: 1 smaller, 0"):
         match_sets(read_gmt(path), GENES, "sets.gmt")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from bulkrnabert.cli.finetune import command as finetune_command
 from bulkrnabert.cli.predict import command as predict_command
+from bulkrnabert.cli.preprocess import command as preprocess_command
 from bulkrnabert.data.sources.files import read_expression
 from bulkrnabert.data.tokens import read_tokens
 from bulkrnabert.downstream.finetune import FinetuneSettings, StartEmbeddings, pair_encoders, start_finetuner
@@ -146,6 +147,10 @@ def test_tokens_of_another_encoder_are_refused(finetune_study: Study, tmp_path: 
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps({**tokenizer, "normalization_factor": 4.0}))
     with pytest.raises(DataError, match="another tokenizer than the checkpoint"):
+        pair_encoders(job, [(folder, load(folder))], tokens)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "provenance.json").write_text(json.dumps({"split_id": "all", "split_sha256": "e" * 64}))
+    with pytest.raises(DataError, match="checkpoint: made under other splits"):
         pair_encoders(job, [(folder, load(folder))], tokens)
     genes = (folder / "genes.txt").read_text().splitlines()
     (folder / "genes.txt").write_text("\n".join(reversed(genes)))
@@ -454,6 +459,26 @@ def test_a_random_start_keeps_its_own_encoder(finetune_study: Study, config_file
     assert_allclose(frame.loc[own["sample_id"], "probability_A"], expected, atol=1e-5)
     pretrained = sha256_file(finetune_study.checkpoint("r0f0") / "model.safetensors")
     assert model.members[0].encoder.weights_sha256 != pretrained
+
+
+def test_imported_weights_need_no_tokens(finetune_study: Study, config_file: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "imported"
+    shutil.copytree(finetune_study.checkpoint("all"), checkpoint)
+    nothing = {"split_id": None, "split_sha256": None, "patient_hashes": None}
+    (checkpoint / "provenance.json").write_text(json.dumps(nothing))
+    clinical = finetune_study.clinical.assign(sample_id=finetune_study.values.index)
+    clinical.to_csv(tmp_path / "clinical.csv", index=False)
+    table = ["--table", finetune_study.table, "--unit", "tpm", "--clinical", tmp_path / "clinical.csv"]
+    assert run(preprocess_command, *table, "--cohort", "STUDY", "--out", tmp_path / "cohorts").exception is None
+    splits = ["--splits", finetune_study.folder / "splits.tsv", "--device", "cpu", "--task", "cancer_type"]
+    arguments = ["--checkpoint", checkpoint, "--cohorts", tmp_path / "cohorts", *splits, "--fold", "r0f1"]
+    assert run(finetune_command, *arguments, "--task-config", config_file, "--out", tmp_path / "one").exception is None
+    arguments = [*finetune_study.arguments("all"), "--task", "cancer_type", "--fold", "r0f1"]
+    assert run(finetune_command, *arguments, "--task-config", config_file, "--out", tmp_path / "two").exception is None
+    frames = [read_predictions(tmp_path / name / "predictions.parquet").frame for name in ("one", "two")]
+    assert set(frames[0]["split_id"]) == {"all"}
+    found = [np.stack(frame.sort_values("sample_id")["probabilities"].to_numpy()) for frame in frames]
+    assert_allclose(found[0], found[1], atol=0.02)  # a cohort table holds float32
 
 
 def test_refusals_of_finetune(finetune_study: Study, classifier: Path, tmp_path: Path) -> None:

@@ -50,5 +50,5 @@ def test_nothing_to_judge(clinical: Clinical) -> None:
         score_classes(PREDICTIONS.iloc[4:], clinical, "type")
     with pytest.raises(DataError, match="no sample of the table has a usable time"):
         score_risk(PREDICTIONS.iloc[4:], clinical)
-    with pytest.raises(ConfigError, match="'size' is not in labels.tsv: choose one of"):
+    with pytest.raises(ConfigError, match=r"'size' is not in labels\.tsv: choose one of"):
         score_classes(PREDICTIONS, clinical, "size")

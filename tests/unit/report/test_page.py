@@ -115,7 +115,8 @@ def test_every_figure_is_there_and_ids_are_unique(page: str) -> None:
     assert figures == {
         "fig-verdict-0", "fig-verdict-1", "fig-classification-0",
         *(f"fig-confusion-{index}" for index in range(3)),
-        "fig-concordance-pan", "fig-concordance-cohorts", "fig-embedding",
+        "fig-concordance-pan", "fig-concordance-each", "fig-concordance-cohorts", "fig-embedding",
+        "fig-reliability-0", "fig-calibration-0",
         *(f"fig-survival-{index}" for index in range(5)), *(f"fig-training-{index}" for index in range(5)),
     }  # fmt: skip
 
@@ -126,8 +127,8 @@ def test_navigation_leads_somewhere(page: str) -> None:
 
 
 def test_the_headline_names_both_and_who_is_better(page: str) -> None:
-    assert "The baseline scores higher; their 95\u00a0% intervals overlap" in page
-    assert "The encoder scores higher; their 95\u00a0% intervals overlap" in page
+    assert "The encoder is level with the best baseline: difference \u22120.011" in page
+    assert "The encoder is ahead of the best baseline: difference +0.020 (95\u00a0% interval +0.005 to +0.035;" in page
     assert "0.968" in page
     assert "0.957" in page
 
@@ -202,6 +203,7 @@ def test_results_are_the_metrics(study: Any, folder: Path, hostile_folder: Path)
     metrics = json.loads(study.metrics.read_text())["metrics"]
     assert [row["value"] for row in rows] == ["" if item["value"] is None else str(item["value"]) for item in metrics]
     assert rows[-1]["n_events"] == "3"
+    assert [row["scope_cohort"] for row in rows] == [item.get("scope_cohort") or "" for item in metrics]
     with (hostile_folder / "results.csv").open(newline="") as handle:
         assert list(csv.DictReader(handle))[-1]["n_events"] == "<5"
 
@@ -210,12 +212,18 @@ def test_multiqc_table(folder: Path) -> None:
     table = json.loads((folder / "bulkrnabert_mqc.json").read_text())
     assert table["plot_type"] == "table"
     assert table["data"]["cancer_type | pan | pca_logistic"]["macro_f1"] == 0.968
+    assert table["data"]["survival | pan, in BLCA | pca_cox"] == {"c_index_cohort": 0.57}
+    assert "c_index_cohort" not in table["data"]["survival | pan | pca_cox"]
+    assert "max" not in table["headers"]["log_loss"]
+    assert table["headers"]["macro_f1"]["max"] == 1
+    assert table["headers"]["log_loss"]["description"] == "Lower is better."
     assert "survival | STAD | pca_cox" not in table["data"]
 
 
 def test_only_what_must_be_given(study: Any, tmp_path: Path) -> None:
     numbers = json.loads(study.metrics.read_text())
-    empty = {**numbers, "metrics": [], "confusion": [], "kaplan_meier": [], "projection": None, "skipped": []}
+    lists = [name for name, value in numbers.items() if isinstance(value, list)]
+    empty = {**numbers, **{name: [] for name in lists}, "projection": None}
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(empty))
     arguments = ["--metrics", str(path), "--summary", str(study.summary), "--out", str(tmp_path / "out")]
@@ -224,7 +232,9 @@ def test_only_what_must_be_given(study: Any, tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "No task over all cohorts was scored" in page
     assert "No encoder was trained in this run" in page
-    outline(page)
+    parsed = outline(page)
+    assert not [name for name in parsed.ids if name.startswith(("comparisons", "probabilities", "term-", "fig-"))]
+    assert not {"Log loss", "Uno's C", "Brier score"} & set(parsed.words)
 
 
 def test_nothing_is_left_under_a_final_name_after_a_failure(
@@ -291,7 +301,9 @@ def test_a_synthetic_study_says_so(study: Any, page: str, tmp_path: Path) -> Non
 
 def test_every_reference_is_cited(page: str) -> None:
     methods = page[page.index('id="methods"') : page.index("<h3>References")]
-    assert re.findall(r"\[(\d)\]", methods) == ["1", "2", "3"]
+    assert re.findall(r"\[(\d)\]", methods) == ["1", "4", "2", "3", "5", "6"]
+    references = page[page.index('<ol class="references">') : page.index('id="terms"')]
+    assert references.count("<li>") == 6
     assert "values in tpm (other units converted)" in methods
 
 
@@ -322,3 +334,34 @@ def test_the_data_part_shows_genes_endpoints_pairs_and_diagnoses(study: Any, tmp
     assert "A PFI used 40 31 12 365 not recommended zero time (9)" in words
     assert "own.tsv : no-go" in words
     assert "give &lt;another&gt; list" in page
+
+
+def test_new_parts_of_the_page(page: str, hostile_page: str) -> None:
+    words = " ".join(" ".join(outline(page).words).split())
+    assert "embedding mlp = level pca logistic best baseline \u22120.011 \u22120.026 to +0.004 0.2 5" in words
+    assert "embedding logistic ▼ behind" in words
+    assert "embedding cox mlp ▲ ahead" in words
+    assert "STAD 0.900 0.950 0.920 3" in words
+    hidden = " ".join(" ".join(outline(hostile_page).words).split())
+    assert "STAD – – – <5" in hidden
+    assert "n/e, not estimable: <5 events; at least 10 are needed" in hidden
+    assert "n/e, not estimable: fewer than 5 events before the time" in hidden
+
+
+def test_the_paper_protocol_shows_the_spread_over_repeats(study: Any, page: str, tmp_path: Path) -> None:
+    metrics = json.loads(study.metrics.read_text())["metrics"]
+    repeated = [{**item, "n_repeats": 5, "sd_over_repeats": 0.0071} for item in metrics]
+    tuned = {**repeated[0], "method": "IA3 fine-tuning", "value": 0.031}
+    path = edited(study.metrics, tmp_path / "inputs", protocol="paper", metrics=[*repeated, tuned])
+    shown = make(replace(study, metrics=path), tmp_path / "report")
+    assert "<small>±\u00a00.007 over repeats</small>" in shown
+    assert '<span class="sd">±\u00a00.007</span>' in shown
+    assert "under the paper protocol: the encoder was pretrained on all samples" in shown
+    assert "<dd>paper<small>5 repeats</small></dd>" in shown
+    assert "and by the encoder itself (IA3 fine-tuning), under" in shown
+    assert "±" not in page
+    with (tmp_path / "report" / "results.csv").open(newline="") as handle:
+        assert {(row["n_repeats"], row["sd_over_repeats"]) for row in csv.DictReader(handle)} == {("5", "0.0071")}
+    table = json.loads((tmp_path / "report" / "bulkrnabert_mqc.json").read_text())
+    assert table["data"]["cancer_type | pan | pca_logistic"]["macro_f1_sd"] == 0.0071
+    assert table["headers"]["macro_f1_sd"]["hidden"] is True

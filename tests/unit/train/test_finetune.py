@@ -63,7 +63,7 @@ def make(targets: list[Target], tokens: np.ndarray = TOKENS, **settings: object)
         network = FinetunedNetwork(
             encoder, FinetunedConfig(adapter=config.adapter, pooling=pooling, layer=config.layer, heads=heads)
         )
-    start = pooled_embeddings(network, tokens, config.micro_batch_size, CPU)
+    start = pooled_embeddings(network, tokens, CPU)
     finetuner = Finetuner(network, FinetuneData(tokens, targets, start), config, 0, CPU)
     finetuner.standardise(ROWS)
     return finetuner
@@ -151,8 +151,8 @@ def test_missing_genes_matter() -> None:
     finetuner = make([class_target()], adapter={"kind": "none"})
     hidden = TOKENS.copy()
     hidden[:, 0] = MASK_ID
-    changed = pooled_embeddings(finetuner.network, hidden, 8, CPU)
-    assert not torch.allclose(changed, pooled_embeddings(finetuner.network, TOKENS, 8, CPU), atol=1e-3)
+    changed = pooled_embeddings(finetuner.network, hidden, CPU)
+    assert not torch.allclose(changed, pooled_embeddings(finetuner.network, TOKENS, CPU), atol=1e-3)
 
 
 def test_inner_genes_are_drawn_once() -> None:

@@ -710,9 +710,10 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
         files = [remote(server, small_disk, f"f{number:02d}", size=None) for number in range(40)]
         with pytest.raises(DataError, match="the disk is too full"):
             fetch(small_disk, *files, policy=TransferPolicy(n_workers=4))
-        assert len(server.asked) < 20
         there = [file for file in files if file.target.exists()]
         assert len(there) >= 3
+        # What did not fit: one file a worker, and one more that it had taken up before it heard of the end.
+        assert len(server.asked) <= len(there) + 2 * 4
         assert all(file.target.read_bytes() == BODY for file in there)
         known = [remote(server, small_disk, f"f{number:02d}") for number in range(40)]
         server.asked.clear()
