@@ -265,7 +265,7 @@ def test_a_wrong_md5_header_is_said_and_the_metadata_decides(tmp_path: Path, cap
     ("value", "at_least_s"),
     [
         ("3600", 0.05),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 0.05),
+        pytest.param(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 0.05, id="in an hour"),
         ("0", 0.0),
         (format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True), 0.0),
         ("9" * 400, 0.0),
