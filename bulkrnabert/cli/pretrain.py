@@ -45,7 +45,7 @@ from bulkrnabert.errors import ConfigError
     type=click.Choice(["0", "1", "2", "3"]),
     default="1",
     show_default=True,
-    help="What DeepSpeed shares out among the processes: 0 nothing, 1 Adam's moments, 2 also gradients, 3 also weights.",
+    help="What DeepSpeed shares out among the processes: 0 nothing, 1 Adam's moments, 2 gradients too, 3 weights too.",
 )
 @click.option(
     "--processes",
