@@ -17,7 +17,7 @@ process DOCTOR {
                  gene_lengths ? "--gene-lengths ${gene_lengths}" : ''].join(' ')
     // A no-go (status 2) is shown in the report; whether the run can go on is for PREPROCESS to say.
     """
-    brb-doctor --samplesheet ${sheet} ${flags} --out doctor.json || test -s doctor.json
+    brb-doctor --samplesheet ${sheet} ${flags} --out doctor.json || { status=\$?; test -s doctor.json || exit \$status; }
     """
 
     stub:

@@ -33,28 +33,36 @@ workflow PREPARE {
 
     def sheet = settings.input ? file(settings.input, checkIfExists: true) : []
     def sheet_files = settings.input ? SheetFiles.of(sheet).collect { path -> file(path) } : []
-    def table = { name -> settings[name] ? file(settings[name]) : [] }
-    ch_diagnosis = channel.value([])
+    def tables = ['vocabulary', 'gene_lengths', 'annotation', 'probe_annotation', 'cdr', 'published_splits']
+        .collectEntries { name -> [name, settings[name] ? file(settings[name]) : []] }
+    diagnosis = channel.value([])
     if (settings.input && settings.doctor) {
-        DOCTOR(sheet, sheet_files, table('vocabulary'), table('annotation'), table('gene_lengths'), ch_code.map { code -> code.doctor })
-        ch_diagnosis = DOCTOR.out.diagnosis
+        DOCTOR(
+            sheet,
+            sheet_files,
+            tables.vocabulary,
+            tables.annotation,
+            tables.gene_lengths,
+            ch_code.map { code -> code.doctor }
+        )
+        diagnosis = DOCTOR.out.diagnosis
     }
     PREPROCESS(
         ch_raw,
         sheet,
         sheet_files,
-        table('vocabulary'),
-        table('gene_lengths'),
-        table('annotation'),
-        table('probe_annotation'),
-        table('cdr'),
+        tables.vocabulary,
+        tables.gene_lengths,
+        tables.annotation,
+        tables.probe_annotation,
+        tables.cdr,
         settings.subMap(['endpoint', 'cohort_column', 'sample_types', 'merge', 'zero_time']),
         ch_code.map { code -> code.preprocess }
     )
 
     SPLIT(
         PREPROCESS.out.cohorts,
-        table('published_splits'),
+        tables.published_splits,
         settings.subMap(
             ['folds', 'repeats', 'seed', 'protocol', 'label_column', 'min_events', 'leave_out', 'published_form']
         ),
@@ -71,7 +79,7 @@ workflow PREPARE {
 
     emit:
     cohorts  // path(cohorts)
-    diagnosis = ch_diagnosis // path(doctor.json), or nothing
+    diagnosis // path(doctor.json), or nothing
     splits   // path(splits)
     jobs     // meta: id, task, scope, label_column
     encoders // meta: id (outer split that an encoder is pretrained for)

@@ -36,9 +36,27 @@ def published(outdir: Path) -> list[str]:
 
 
 def test_every_stub_runs(nextflow: Nextflow, repository: Path) -> None:
-    finished = nextflow("run", str(repository), "-profile", "test", "-stub-run", "--outdir", "out")
+    (nextflow.folder / "own.tsv").touch()
+    (nextflow.folder / "gtex.gct").touch()
+    sheet = nextflow.folder / "sheet.csv"
+    sheet.write_text("cohort,modality,path,format,unit,clinical\nA,rnaseq,own.tsv,,tpm,\n")
+    everything = [
+        "--input",
+        "sheet.csv",
+        "--gtex",
+        "v8",
+        "--gtex_gct",
+        "gtex.gct",
+        "--encode",
+        "--finetune",
+        "ia3,full",
+    ]
+    everything += ["--modalities", "rnaseq,methylation", "--finetune_starts", "pretrained,random"]
+    finished = nextflow("run", str(repository), "-profile", "test", "-stub-run", "--outdir", "out", *everything)
     assert finished.returncode == 0, finished.output
-    assert {*PUBLISHED, TRACE} <= set(published(nextflow.folder / "out"))
+    portals = ["download/GTEX-v8.plan.json", "download/ENCODE.plan.json", "download/TCGA-SYNB.methylation.plan.json"]
+    finetuned = [f"finetuned/cancer_type.pan.{kind}/predictions.parquet" for kind in ("ia3.random", "full.pretrained")]
+    assert {*PUBLISHED, TRACE, "doctor.json", *portals, *finetuned} <= set(published(nextflow.folder / "out"))
     processes = {path.stem.upper() for path in (repository / "pipeline" / "modules").glob("*.nf")}
     assert set(finished.executed("out")) == processes
 
