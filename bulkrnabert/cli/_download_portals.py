@@ -1,4 +1,4 @@
-"""What `bulkrnabert download` offers for GTEx and ENCODE: their options, and the way to their downloads."""
+"""What `bulkrnabert download` offers beside the GDC's projects: GTEx, ENCODE and the TCGA-CDR."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TCGA_CDR = "tcga-cdr"
 OPTIONS_OF = {
     "gtex": ("release", "gct", "attributes", "subjects", "tissues", "min_rin", "gtex_cohorts"),
     "encode": ("api", "assays", "annotation", "batch"),
+    TCGA_CDR: ("api",),
 }
 COMMON = ("source", "out", "workers", "retries", "idle_timeout", "wait", "verify")
 
@@ -103,12 +105,12 @@ def download_portal(
     use_reading: bool,
     use_wait: bool,
 ) -> None:
-    """Fill a raw folder from GTEx or ENCODE.
+    """Fill a raw folder from GTEx or ENCODE, or fetch the TCGA-CDR.
 
     Args:
-        source: `gtex` or `encode`.
+        source: `gtex`, `encode` or `tcga-cdr`.
         out: Raw folder.
-        api: Address of the portal (ENCODE).
+        api: Address of the portal (ENCODE; for the TCGA-CDR the GDC).
         policy: How patient the transfer is.
         given: Values of the options that `portal_options` added.
         use_reading: Read the files that are there again.
@@ -117,6 +119,15 @@ def download_portal(
     from bulkrnabert.data.sources.encode import download_encode
     from bulkrnabert.data.sources.gtex import download_gtex
 
+    if source == TCGA_CDR:
+        from bulkrnabert.data.sources.tcga_cdr_file import download_cdr
+        from bulkrnabert.data.sources.transfer import open_session
+        from bulkrnabert.data.sources.transfer_http import is_loopback
+
+        with open_session(1, use_environment=not is_loopback(api)) as session:
+            workbook = download_cdr(session, out, api, policy)
+        logger.info("%s: give it to `bulkrnabert preprocess --cdr`", workbook)
+        return
     if source == "gtex":
         done = download_gtex(
             out,

@@ -76,10 +76,11 @@ def _refuse_with_plan(*names: str) -> None:
 # What to fetch
 @click.option(
     "--source",
-    type=click.Choice(["gdc", "gtex", "encode"]),
+    type=click.Choice(["gdc", "gtex", "encode", "tcga-cdr"]),
     default="gdc",
     show_default=True,
-    help="Portal to fetch from. An option whose help begins with GTEx: or ENCODE: is for that portal only.",
+    help="What to fetch from; tcga-cdr is the workbook of the TCGA clinical data resource, for `preprocess --cdr`. An"
+    " option whose help begins with GTEx: or ENCODE: is for that portal only.",
 )
 @click.option(
     "--api",

@@ -46,7 +46,7 @@ def download_cdr(
     folder: Path,
     api: str = keys.PUBLIC_GDC_API,
     policy: TransferPolicy | None = None,
-    file: CdrFile = CDR_FILE,
+    file: CdrFile | None = None,
 ) -> Path:
     """Have the workbook of the TCGA-CDR in a folder; kept when it is there already and has the right md5.
 
@@ -55,12 +55,13 @@ def download_cdr(
         folder: Made when absent; locked here.
         api: Address of the GDC.
         policy: How patient to be.
-        file: What to fetch.
+        file: What to fetch; the published workbook when None.
     Returns:
         The file.
     Raises:
         TransferError: it could not be fetched, or is not the published one.
     """
+    file = file or CDR_FILE
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     remote = RemoteFile(file.file_id, f"{api.rstrip('/')}/data/{file.file_id}", target, file.size, file.md5)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from bulkrnabert.cli import _run
+from bulkrnabert.data.sources import tcga_cdr_file
+from bulkrnabert.data.sources.tcga_cdr_file import CdrFile
 
 SAMPLES = ("GTEX-1117F-0001-SM-A", "GTEX-ZZPU-0002-SM-B")
 
@@ -95,3 +100,48 @@ def test_encode_is_asked_at_its_own_address(tmp_path: Path, monkeypatch: pytest.
         ("https://www.encodeproject.org", ("polyA plus RNA-seq", "total RNA-seq"), "V29", None),
         ("https://test.org", ("total RNA-seq",), "V40", None),
     ]
+
+
+def test_the_workbook_of_the_tcga_cdr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Fetched by its id and kept; another body than the published one never gets the name."""
+    body = b"a workbook"
+    asked: list[str] = []
+
+    class Portal(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    Thread(target=server.serve_forever, daemon=True).start()
+    arguments = [
+        "download",
+        "--source",
+        "tcga-cdr",
+        "--api",
+        f"http://127.0.0.1:{server.server_port}",
+        "--retries",
+        "0",
+    ]
+    try:
+        assert _run([*arguments, "--out", str(tmp_path / "published")]) == 1
+        assert "10 bytes announced instead of 2945129" in capfd.readouterr().err
+        assert not list((tmp_path / "published").glob("*.xlsx"))
+        small = CdrFile(tcga_cdr_file.CDR_FILE.file_id, "cdr.xlsx", len(body), hashlib.md5(body).hexdigest())
+        monkeypatch.setattr(tcga_cdr_file, "CDR_FILE", small)
+        for _ in range(2):
+            assert _run([*arguments, "--out", str(tmp_path / "small")]) == 0
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (tmp_path / "small" / "cdr.xlsx").read_bytes() == body
+    assert asked == [f"/data/{small.file_id}"] * 2  # one of each version; what is there is not asked for again
+    assert _run([*arguments, "--modality", "methylation", "--out", str(tmp_path / "small")]) == 2
