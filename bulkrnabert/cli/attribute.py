@@ -117,8 +117,8 @@ def command(
 
     \b
     Writes in --out:
-      attributions.tsv   class, layer, gene, mean, mean_abs, sd, rank, stability (share of the model's members in which
-                         the gene is among the first --top), n_samples
+      attributions.tsv   class, layer, gene_id, symbol, mean, mean_abs, sd, rank, n_samples, stability (share of the
+                         model's members in which the gene is among the first --top)
       samples.tsv        the samples explained: output, baseline_output, delta
       enrichment.tsv     with --gmt: overlap of the first genes with each set, and ranks of the set's genes
       attribution.json   settings, agreement of the members, first genes
