@@ -129,9 +129,10 @@ def _describe(found: Comparison) -> str:
         return f"The encoder is ahead of the best baseline: {difference}."
     if found.holds == "behind":
         return f"The encoder is behind the best baseline: {difference}."
-    excludes_zero = found.low is not None and found.high is not None and found.low * found.high > 0
-    doubt = f"the test over {found.n_folds} folds does not bear it out" if excludes_zero else "that may be chance"
-    return f"The encoder is level with the best baseline: {difference}; {doubt}."
+    if found.low is not None and found.high is not None and found.low * found.high > 0:
+        who = "encoder" if found.difference > 0 else "baseline"
+        return f"The {who} scores higher: {difference}; a corrected test over {found.n_folds} folds cannot confirm it."
+    return f"The encoder is level with the best baseline: {difference}; that may be chance."
 
 
 def _compare(model: Metric | None, baseline: Metric | None, comparisons: Sequence[Comparison]) -> str:

@@ -89,6 +89,7 @@ GENE_REASONS = {
     "chromosome_without_genes": "probe on a chromosome without genes",
     "duplicated_symbol": "symbol that stands there more than once",
     "empty_id": "row without an id",
+    "excel_date": "symbol that a spreadsheet turned into a date",
     "no_gene_length": "no gene length known",
     "no_gene_near": "probe with no gene near it",
     "no_position": "probe of no known position",

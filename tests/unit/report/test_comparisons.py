@@ -59,8 +59,8 @@ PAIR = [metric("mlp", "model", 0.93), metric("knn", "baseline", 0.90)]
         ),
         (
             comparison("level", 0.03, 0.01, 0.05, p_corrected=0.2),
-            "The encoder is level with the best baseline: difference +0.030 (95\u00a0% interval +0.010 to +0.050; "
-            "corrected p\u00a0=\u00a00.2); the test over 5 folds does not bear it out.",
+            "The encoder scores higher: difference +0.030 (95\u00a0% interval +0.010 to +0.050; "
+            "corrected p\u00a0=\u00a00.2); a corrected test over 5 folds cannot confirm it.",
         ),
         (
             comparison("ahead", 0.03, 0.01, 0.05, against="svm"),
