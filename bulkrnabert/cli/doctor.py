@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +112,10 @@ def command(
         examination = examine(request)
         diagnosis = examination.diagnosis
         if samplesheet is not None:
-            diagnosis = replace(diagnosis, table=os.path.relpath(request.table, samplesheet.resolve().parent))
+            folder = samplesheet.resolve().parent
+            is_beside = request.table.is_relative_to(folder)
+            name = request.table.relative_to(folder) if is_beside else request.table.name
+            diagnosis = replace(diagnosis, table=str(name))
         if drift and checkpoint is not None:
             diagnosis = replace(diagnosis, drift=_drift(examination, checkpoint, drift_samples, seed))
         diagnoses.append(diagnosis)
