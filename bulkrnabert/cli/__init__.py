@@ -16,13 +16,28 @@ from bulkrnabert.provenance import package_version
 
 logger = logging.getLogger(__name__)
 
+STAGES = (
+    *("download", "doctor", "preprocess", "split", "tokenize", "pretrain", "import-weights", "embed", "probe"),
+    *("finetune", "predict", "attribute", "evaluate", "report", "track", "plan"),
+    *("annotate", "annotate-probes", "synth", "serve-gdc", "fingerprint"),
+)
+AFTER_AN_INTERRUPT = {
+    "download": "; run the same command again to go on",
+    "pretrain": "; run the same command again to go on",
+    "preprocess": "; nothing was written",
+}
+
 
 class _StageGroup(click.Group):
-    """Finds subcommands as modules of this folder: `serve-gdc` is `serve_gdc.py` with a click command `command`."""
+    """Finds subcommands as modules of this folder: `serve-gdc` is `serve_gdc.py` with a click command `command`.
+
+    They are listed in the order in which they are used, and others at the end.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         folder = Path(__file__).parent
-        return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
+        found = {path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_")}
+        return [name for name in STAGES if name in found] + sorted(found.difference(STAGES))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
@@ -62,7 +77,8 @@ def _run(arguments: list[str]) -> int:
         click.echo(f"Error: {error.filename}: {error.strerror}; check the path and its permissions", err=True)
         return EXIT_BAD_INPUT
     except click.exceptions.Abort:
-        click.echo("Error: interrupted", err=True)
+        stage = next((argument for argument in arguments if not argument.startswith("-")), "")
+        click.echo(f"Error: interrupted{AFTER_AN_INTERRUPT.get(stage, '')}", err=True)
         return 130
     except click.ClickException as error:
         error.show()

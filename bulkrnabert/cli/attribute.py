@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bulkrnabert import keys
 from bulkrnabert.cli._grouped_help import grouped
 
 if TYPE_CHECKING:
@@ -152,4 +153,4 @@ def command(
         agreement = "" if group.top_overlap is None else f", members share {group.top_overlap:.0%} of the first {n_top}"
         where = group.name if group.layer is None else f"{group.name}, layer {group.layer}"
         logger.info("%s: %d samples%s", where, group.n_samples, agreement)
-    logger.info("written to %s", out)
+    logger.info("written to %s; genes by rank: %s", out, out / keys.ATTRIBUTIONS_TSV)

@@ -12,8 +12,9 @@ import click
 from click.core import ParameterSource
 
 from bulkrnabert.cli._download_portals import download_portal, portal_options, refuse_options_of_others
+from bulkrnabert.cli._grouped_help import grouped
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.keys import CASES_JSON, PLAN_JSON, PUBLIC_GDC_API
+from bulkrnabert.keys import CASES_JSON, MANIFEST_TSV, PLAN_JSON, PUBLIC_GDC_API
 
 if TYPE_CHECKING:
     from bulkrnabert.data.sources.gdc_plan import Plan
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded:"
+GROUPS = {
+    "What to fetch": ("source", "api", "projects", "modality", "sample_types", "rules", "access", "token_file"),
+    "The plan": ("out", "plan_only", "plan_file", "manifest_file", "replan"),
+    "The transfer": ("verify", "wait", "workers", "retries", "idle_timeout"),
+    "GTEx": ("release", "gct", "attributes", "subjects", "tissues", "min_rin", "gtex_cohorts"),
+    "ENCODE": ("assays", "annotation", "batch"),
+}
 
 
 @contextmanager
@@ -72,8 +80,7 @@ def _refuse_with_plan(*names: str) -> None:
             raise ConfigError(f"{option} is not used with --plan; the plan says it")
 
 
-@click.command("download")
-# What to fetch
+@click.command("download", cls=grouped(GROUPS))
 @click.option(
     "--source",
     type=click.Choice(["gdc", "gtex", "encode", "tcga-cdr"]),
@@ -124,9 +131,13 @@ def _refuse_with_plan(*names: str) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with the portal's token, for controlled files; only its owner may read it (chmod 600).",
 )
-# The plan
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Raw folder to fill.")
-@click.option("--plan-only", is_flag=True, help="Write OUT/plan.json and OUT/cases.json, say how much it is, and stop.")
+@click.option(
+    "--plan-only",
+    is_flag=True,
+    help="Write OUT/plan.json and OUT/cases.json, say how much it is, and stop. With --replan in a folder that is"
+    " complete: write nothing, and say what a new plan would change.",
+)
 @click.option(
     "--plan",
     "plan_file",
@@ -143,7 +154,6 @@ def _refuse_with_plan(*names: str) -> None:
 @click.option(
     "--replan", is_flag=True, help="Make a new plan though OUT has one; files that stay in it are not fetched again."
 )
-# The transfer
 @click.option("--verify", is_flag=True, help="Read every file in OUT again, not only those whose size or time changed.")
 @click.option("--wait", is_flag=True, help="Wait for another download into OUT to end, instead of stopping.")
 @click.option("--workers", type=click.IntRange(1, 32), default=4, show_default=True, help="Files fetched at once.")
@@ -155,7 +165,6 @@ def _refuse_with_plan(*names: str) -> None:
     show_default=True,
     help="Give up a connection that sends nothing for so many seconds; a slow one is not given up.",
 )
-# GTEx and ENCODE
 @portal_options
 def command(
     source: str,
@@ -194,7 +203,13 @@ def command(
     neither is processed as the GDC's files are: a cohort is a batch, too.
     """
     from bulkrnabert.data.sources.gdc import GdcClient
-    from bulkrnabert.data.sources.gdc_download import DownloadOptions, download, download_plan, planned_folder
+    from bulkrnabert.data.sources.gdc_download import (
+        DownloadOptions,
+        download,
+        download_plan,
+        planned_folder,
+        replan_preview,
+    )
     from bulkrnabert.data.sources.gdc_manifest import plan_from_manifest, read_manifest
     from bulkrnabert.data.sources.gdc_plan import read_plan_file
     from bulkrnabert.data.sources.gdc_token import read_token
@@ -230,6 +245,11 @@ def command(
     ):
         selection = _selection_rules(rules, access)
         request = (project_ids, modality, sample_types, _api_name(api), options, selection)
+        if plan_only and replan and (out / MANIFEST_TSV).exists() and (out / PLAN_JSON).exists():
+            change = replan_preview(client, out, project_ids, modality, sample_types, _api_name(api), selection)
+            click.echo(f"{out}: complete; a new plan would change: {change}. Nothing was changed.")
+            click.echo("Run it with --replan and without --plan-only to do it.")
+            return
         if plan_only:
             with planned_folder(client, out, *request) as new_plan:
                 _show_plan(out, new_plan)

@@ -126,3 +126,12 @@ def command(
         bootstrap,
         sum(not row["estimable"] for row in numbers["metrics"]),
     )
+    metrics = out / keys.METRICS_JSON
+    summary = cohorts / keys.SUMMARY_JSON
+    logger.info(
+        "written to %s and %s; next: bulkrnabert report --metrics %s --summary %s",
+        metrics,
+        out / keys.RESULTS_CSV,
+        metrics,
+        summary,
+    )

@@ -104,6 +104,10 @@ def command(
     write_table(frame, out, describe_run("predict", {"unit": unit, "cohort": cohort}, inputs))
     logger.info("%d samples predicted by %d members written to %s", len(frame), len(model.members), out)
     if labels is not None:
+        logger.warning(
+            "scores of patients that the model was trained on say nothing about new ones, and these files do not tell"
+            " which they are; judge by the out-of-fold predictions of finetune, or give new patients only"
+        )
         _print_scores(model, frame, labels, label_column, endpoint)
 
 

@@ -220,7 +220,7 @@ def command(
     from bulkrnabert.data.annotation import read_annotation
     from bulkrnabert.data.cohort_source import InputOptions
     from bulkrnabert.data.inputs import collect_sources
-    from bulkrnabert.data.preprocess import PlanOptions, plan_cohorts, refuse_foreign_folder, write_cohorts
+    from bulkrnabert.data.preprocess import PlanOptions, plan_cohorts, refuse_foreign_folder, told, write_cohorts
     from bulkrnabert.data.samplesheet import make_row, read_samplesheet
     from bulkrnabert.data.survival_endpoints import SurvivalPolicy
     from bulkrnabert.provenance import require_writable
@@ -267,13 +267,4 @@ def command(
                 "checked: %s, %d samples, %d genes, stored as %s", part.modality, n_samples, len(part.genes), part.unit
             )
         return
-    summary = write_cohorts(plan, out)
-    logger.info(
-        "%s: %d cohorts, %d samples, %d genes in %s, %d samples rejected",
-        out,
-        len(summary["cohorts"]),
-        sum(entry["n_samples"] for entry in summary["cohorts"]),
-        summary["genes"]["n_kept"],
-        summary["unit"],
-        sum(entry["n"] for entry in summary["rejected"]),
-    )
+    logger.info("%s: %s", out, told(plan, write_cohorts(plan, out)))

@@ -104,3 +104,4 @@ def command(
         len(job.folds),
         together.frame["method"].nunique(),
     )
+    logger.info("written to %s; next: bulkrnabert evaluate --predictions %s", out, out)

@@ -157,3 +157,5 @@ def command(
         len(encoders),
         protocol,
     )
+    following = f"; next: bulkrnabert tokenize --splits {out / keys.SPLITS_TSV}" if keys.RNASEQ in modalities else ""
+    logger.info("written to %s%s", out, following)

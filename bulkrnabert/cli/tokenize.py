@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
     required=True,
     help="Folder that `preprocess` wrote: <cohort>.rnaseq.parquet, genes.tsv.",
 )
-@click.option("--splits", type=click.Path(path_type=Path), required=True, help="splits.tsv that `split` wrote.")
+@click.option(
+    "--splits", type=click.Path(path_type=Path), required=True, help="splits.tsv, or the folder that `split` wrote."
+)
 @click.option(
     "--split-id",
     default=keys.ALL_SPLIT,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.data.genes import ENSEMBL_ID, SYMBOL_ENTREZ_ID, GeneVocabulary, strip_version
+from bulkrnabert.data.genes import ENSEMBL_ID, PROBE_ID, SYMBOL_ENTREZ_ID, GeneVocabulary, strip_version
 from bulkrnabert.data.sources.delimited import open_text, read_cells, read_header_line, shorten
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.sources.star import StarGenes
@@ -40,6 +40,8 @@ UNKNOWN_SYMBOL = "unknown_symbol"
 DUPLICATED_SYMBOL = "duplicated_symbol"
 RELEASE = re.compile(r"(GENCODE|Ensembl) v?[\w.]+")
 COMMENT_CHARACTERS = 2000
+ROWS_LOOKED_AT = 1000
+MIN_ENSEMBL_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -235,8 +237,8 @@ def read_annotation(path: Path) -> GeneAnnotation:
     Versions are stripped; `_PAR_Y` copies and rows that are no human Ensembl gene are left out and counted.
 
     Raises:
-        DataError: no such table, no id column, no human Ensembl id, a number that is none, or a gene twice with
-            different attributes.
+        DataError: no such table, one of probes, no id column, human Ensembl ids in less than half of the rows, a
+            number that is none, or a gene twice with different attributes.
     """
     release, frame = _read_frame(path)
     titles = {str(title).strip().lstrip("#").lower(): title for title in frame.columns}
@@ -250,10 +252,17 @@ def read_annotation(path: Path) -> GeneAnnotation:
         raise DataError(f"{path}: no column of gene ids (`gene_id`, `id`, `ensg_id` or `ensembl_id`), found {found}")
     raw = column(ID_TITLES)
     is_ensembl = raw.str.match(ENSEMBL_ID)
+    _refuse_probes(path, frame)
     if not is_ensembl.any():
         raise DataError(
             f"{path}: no human Ensembl gene id in its id column, as ENSG00000141510; found"
             f" {', '.join(repr(shorten(name)) for name in raw[:3]) or 'no row'}"
+        )
+    if is_ensembl.mean() < MIN_ENSEMBL_SHARE:
+        raise DataError(
+            f"{path}: only {int(is_ensembl.sum())} of {len(raw)} rows have a human Ensembl gene id, as"
+            f" ENSG00000141510, the others as {shorten(raw[~is_ensembl].iloc[0])!r}: no table of human genes; give one"
+            " as `bulkrnabert annotate` writes"
         )
     table = pd.DataFrame(
         {
@@ -315,6 +324,16 @@ def _read_frame(path: Path) -> tuple[str, pd.DataFrame]:
     if frame.empty:
         raise DataError(f"{path}: a header without rows, expected a table of genes")
     return release, frame.fillna("")
+
+
+def _refuse_probes(path: Path, frame: pd.DataFrame) -> None:
+    for title, column in frame.head(ROWS_LOOKED_AT).items():
+        is_probe = column.str.strip().str.match(PROBE_ID)
+        if is_probe.mean() > MIN_ENSEMBL_SHARE:
+            raise DataError(
+                f"{path}: a table of probes, as {column[is_probe].iloc[0]!r} in column {shorten(str(title))!r},"
+                " expected one row a gene as `bulkrnabert annotate` writes; tables of probes go to --probe-annotation"
+            )
 
 
 def _numbers(path: Path, ids: pd.Series, what: str, column: pd.Series) -> pd.Series:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
 ROW = "row"
 ROWS_PER_PIECE = 64
+# A clinical table that lists fewer of a table's samples is one of other samples.
+MIN_LISTED_SHARE = 0.1
 
 NORMAL_TISSUE = "normal_tissue"
 

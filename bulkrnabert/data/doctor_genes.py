@@ -76,7 +76,7 @@ def check_gene_ids(table: ExpressionTable) -> list[Check]:
             Check(
                 "excel_dates",
                 "warn",
-                f"{len(dates)} gene names have become dates: {some(dates)}",
+                f"{len(dates)} gene names have become dates and are left out: {some(dates)}",
                 "gene symbols, as MARCHF1 or SEPTIN2",
                 "export the table again without a spreadsheet, which turns MARCH1 into 1-Mar",
             )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bulkrnabert.data.clinical import Clinical
+from bulkrnabert.data.cohort_source import MIN_LISTED_SHARE
 from bulkrnabert.data.doctor_findings import Broken, Check, Pair, Samples, some
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.units import GENOME_WIDE_GENES, LINEAR_BASES, Unit, to_stored
@@ -248,13 +249,16 @@ def _check_clinical(table: ExpressionTable, n_samples: int, n_listed: int, clini
     found = f"{clinical.source} lists {n_listed} of {n_samples} samples"
     if n_listed == n_samples:
         return Check("clinical", "ok", found)
+    is_enough = n_listed >= MIN_LISTED_SHARE * n_samples
+    has_cohorts = clinical.has_cohorts and bool(clinical.cohorts)
     unlisted = [name for name in table.sample_ids if not clinical.find(name).is_listed]
     return Check(
         "clinical",
-        "warn" if n_listed else "fail",
+        "warn" if is_enough else "fail",
         f"{found}; not {some(unlisted, 3)}",
         f"the same ids in both, as {min(clinical.known_ids, default='')}",
-        "name samples and patients alike in both tables"
-        if not n_listed
-        else "those samples are without labels and survival; check their ids",
+        f"check their ids; preprocess {'rejects them, no cohort' if has_cohorts else 'keeps them without survival'}"
+        if is_enough
+        else f"preprocess refuses less than {MIN_LISTED_SHARE:.0%}; name samples and patients alike in both tables, or"
+        " give the clinical table that belongs to this one",
     )

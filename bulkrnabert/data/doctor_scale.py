@@ -239,8 +239,6 @@ def _unit_cure(scale: Scale) -> str:
 
 def _contradiction(numbers: Numbers, scale: Scale, unit: Unit) -> str | None:
     if unit.base in ("zscore", "log2_ratio"):
-        if numbers.negative_share == 0:
-            return "no value is below zero, and a centred scale has about half of its values there"
         if scale.candidates[0].startswith(LOG_BASES) and "(" in scale.candidates[0]:
             if numbers.floor_share >= FLOOR_SHARE:
                 return f"{numbers.floor_share:.0%} of the cells have the lowest value: a zero before a logarithm"

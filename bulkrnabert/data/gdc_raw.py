@@ -76,9 +76,15 @@ def read_raw_folder(
         )
     paths = tuple(file_path(folder, file) for file in files)
     absent = [path for path in paths if not path.is_file()]
+    if absent and not (folder / keys.MANIFEST_TSV).exists():
+        raise DataError(
+            f"{folder}: the plan is there, but {len(absent)} of its {len(paths)} files are not, as {absent[0]}: run"
+            " `bulkrnabert download` with the same options, without --plan-only, to fetch them"
+        )
     if absent:
         raise DataError(
-            f"{folder}: {len(absent)} of {len(paths)} planned files are not there, as {absent[0]}; resume it"
+            f"{folder}: {len(absent)} of {len(paths)} planned files are not there, as {absent[0]}; run the same"
+            " `bulkrnabert download` again to fetch them"
         )
     samples = pd.DataFrame(
         [

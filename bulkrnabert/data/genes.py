@@ -34,6 +34,7 @@ EXCEL_DATE = re.compile(
     re.IGNORECASE,
 )
 SPIKE_IN = re.compile(r"^(ERCC-\d{5}|gSpikein_.*)$")
+EXCEL_DATE_RULE = "excel_date"
 N_EXAMPLES = 5
 
 
@@ -141,6 +142,8 @@ def _normalise_symbols(genes: list[tuple[int, str]], dropped: list[tuple[str, st
         symbol = match.group(1) if match else gene_id
         if symbol in {"", "?"}:
             dropped.append(("no_symbol", gene_id))
+        elif EXCEL_DATE.match(symbol):
+            dropped.append((EXCEL_DATE_RULE, gene_id))
         else:
             named.append((position, symbol, gene_id))
     counts = Counter(symbol for _, symbol, _ in named)

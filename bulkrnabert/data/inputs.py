@@ -25,6 +25,7 @@ from bulkrnabert.data.clinical import (
 )
 from bulkrnabert.data.cohort_source import (
     LOCAL,
+    MIN_LISTED_SHARE,
     ROW,
     ExpressionValues,
     InputOptions,
@@ -36,6 +37,7 @@ from bulkrnabert.data.cohort_source import (
 )
 from bulkrnabert.data.encode_raw import read_encode_raw
 from bulkrnabert.data.gdc_raw import read_gdc_raw
+from bulkrnabert.data.genes import EXCEL_DATE_RULE
 from bulkrnabert.data.gtex_raw import read_gtex_raw
 from bulkrnabert.data.merging import merge_cohorts, parse_merges
 from bulkrnabert.data.methylation import MissingRules, methylation_table
@@ -132,6 +134,7 @@ class _Readers:
             if row.clinical is None and table.obs is not None:
                 obs = blank_missing(table.obs).assign(**{keys.SAMPLE_ID: list(table.sample_ids)})
                 clinical = clinical_from_frame(obs, row.path, options.endpoint, options.cohort_column, options.survival)
+            _warn_of_dates(row.path, table)
             check_scale(table.values, row.unit, str(row.path))
             values = self._values_of(row, table)
             sample_ids = table.sample_ids
@@ -231,7 +234,36 @@ def _refuse_unknown_samples(row: SheetRow, found: list[tuple[int, str, SampleInf
             f" {unknown[0]!r}, rows of the clinical table as {min(clinical.known_ids)!r}; give it the same ids, or"
             " leave the clinical table out"
         )
-    logger.info("%s: does not list %d of %d samples, as %s", row.clinical, len(unknown), len(found), unknown[0])
+    n_listed = len(found) - len(unknown)
+    if n_listed < MIN_LISTED_SHARE * len(found):
+        listed = next(name for _, name, info in found if info.is_listed)
+        raise DataError(
+            f"{row.clinical}: lists only {n_listed} of the {len(found)} samples of {row.path}: {listed!r} among them,"
+            f" but not {unknown[0]!r}; give the clinical table that belongs to it, or, if there really is nothing"
+            " more, one that lists the other samples too, with empty cells (or leave them out of the table)"
+        )
+    logger.warning(
+        "%s: does not list %d of %d samples of %s, as %s; they are %s",
+        row.clinical,
+        len(unknown),
+        len(found),
+        row.path,
+        unknown[0],
+        f"rejected ({NO_COHORT})" if clinical.has_cohorts and clinical.cohorts else "kept without survival",
+    )
+
+
+def _warn_of_dates(path: Path, table: ExpressionTable) -> None:
+    dates = [name for rule, name in table.dropped if rule == EXCEL_DATE_RULE]
+    if dates:
+        logger.warning(
+            "%s: %d gene names have become dates, as %s, and are left out (%s in genes_dropped.tsv): a spreadsheet"
+            " turns MARCH1 into 1-Mar; export the table again without one",
+            path,
+            len(dates),
+            dates[0],
+            EXCEL_DATE_RULE,
+        )
 
 
 def _table_values(

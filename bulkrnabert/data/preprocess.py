@@ -18,6 +18,7 @@ from bulkrnabert.data.annotation import GeneAnnotation, annotation_from_star
 from bulkrnabert.data.cohort_source import (
     CONTROLLED,
     LOCAL,
+    NORMAL_TISSUE,
     OPEN,
     ROW,
     Rejected,
@@ -261,6 +262,32 @@ def write_cohorts(plan: Plan, out: Path) -> dict[str, Any]:
         _log_pairs(summary["pairs"])
         provenance.write_json(folder / keys.SUMMARY_JSON, summary)
     return summary
+
+
+def told(plan: Plan, summary: dict[str, Any]) -> str:
+    """One line on what `write_cohorts` wrote and what it left out.
+
+    Args:
+        plan: What was carried out.
+        summary: What that returned.
+    """
+    genes = ", ".join(
+        f"{entry['genes']['n_kept']} {modality} genes in {entry['unit']}"
+        for modality, entry in summary["modalities"].items()
+    )
+    by_portals = sum(
+        source.data_access != LOCAL and item.rule != NORMAL_TISSUE
+        for source in plan.sources
+        for item in source.rejected
+    )
+    n_rejected = sum(entry["n"] for entry in summary["rejected"])
+    left_out = f"{n_rejected - by_portals} samples rejected here"
+    if by_portals:
+        left_out = f"{by_portals} files left out by the portals' rules, {left_out}"
+    if n_rejected:
+        left_out += f" (each with its reason in {keys.REJECTED_TSV})"
+    n_samples = sum(entry["n_samples"] for entry in summary["modalities"].values())
+    return f"{len(summary['cohorts'])} cohorts, {n_samples} profiles, {genes}; {left_out}"
 
 
 def _log_pairs(pairs: list[dict[str, Any]]) -> None:

@@ -331,12 +331,26 @@ def write_tsv(table: pd.DataFrame, path: Path) -> None:
         partial.write_bytes(_as_tsv(table))
 
 
+def splits_file(path: Path) -> Path:
+    """The file itself, where a folder that `split` wrote is given.
+
+    Raises:
+        DataError: the folder has no `splits.tsv`.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / keys.SPLITS_TSV).is_file():
+        raise DataError(f"{path}: is a folder without {keys.SPLITS_TSV}; give the {keys.SPLITS_TSV} that `split` wrote")
+    return path / keys.SPLITS_TSV
+
+
 def read_splits(path: Path) -> Splits:
-    """Read `splits.tsv`.
+    """Read `splits.tsv`, or that of the folder that `split` wrote.
 
     Raises:
         DataError: no table, a missing column, a sample twice, a patient in two folds, or a repeat that tests no one.
     """
+    path = splits_file(path)
     try:
         raw = path.read_bytes()
         table = pd.read_csv(

@@ -242,12 +242,20 @@ def _scale_problem(finite: npt.NDArray[np.floating | np.integer], low: float, hi
             return "beta values lie between 0 and 1; check the unit, or convert M-values with 2^M / (2^M + 1)"
         return None
     if unit.base in ("zscore", "log2_ratio"):
-        if low >= 0.0 and high > LOG_CEILING["log2"]:
-            return "no value is negative, so this looks like a linear scale; say which (tpm, rsem, counts, …)"
-        return None
+        return _centred_problem(low, high)
     if unit.log_base is not None:
         return _log_problem(finite, low, high, unit)
     return _linear_problem(finite, low, high, unit)
+
+
+def _centred_problem(low: float, high: float) -> str | None:
+    """A centred scale has about half of its values below zero."""
+    if low < 0.0:
+        return None
+    if high > LOG_CEILING["log2"]:
+        return "no value is negative, so this looks like a linear scale; say which (tpm, rsem, counts, …)"
+    fitting = "beta or sqrt(beta)" if high <= 1.0 else "log2(tpm+1), log2(rsem+1), or another logarithm"
+    return f"no value is negative, and of a centred scale about half are; the numbers fit {fitting}: say which"
 
 
 def _log_problem(finite: npt.NDArray[np.floating | np.integer], low: float, high: float, unit: Unit) -> str | None:

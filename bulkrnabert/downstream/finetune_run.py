@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
-from bulkrnabert.data.splits import read_clinical, read_splits
+from bulkrnabert.data.splits import read_clinical, read_splits, splits_file
 from bulkrnabert.data.tables import read_cohorts
 from bulkrnabert.data.tokens import Tokens, read_tokens
 from bulkrnabert.downstream.embed import align_to_model, encode_aligned
@@ -29,7 +29,7 @@ from bulkrnabert.downstream.finetune import (
     search_fold,
 )
 from bulkrnabert.downstream.finetuned_card import finetuned_card
-from bulkrnabert.downstream.finetuned_folder import refuse_other_folder, write_finetuned
+from bulkrnabert.downstream.finetuned_folder import refuse_other_model, write_finetuned
 from bulkrnabert.downstream.job import Fold, Task, make_job
 from bulkrnabert.downstream.joint import JointJob, join_jobs
 from bulkrnabert.downstream.predictions import write_predictions
@@ -94,9 +94,16 @@ class FinetuneRequest:
 
 
 def run_finetuning(request: FinetuneRequest) -> None:
-    """Fine-tune every fold and write the model, its out-of-fold predictions and the records; on every process."""
-    refuse_other_folder(request.out / MODEL_FOLDER)
+    """Fine-tune every fold and write the model, its out-of-fold predictions and the records; on every process.
+
+    Raises:
+        ConfigError: the model's folder holds something else, or a model of other tasks, scope or method.
+    """
     settings = FinetuneSettings(_config(request), request.start, request.seed, request.device)
+    method = replace(settings, is_tuned=bool(request.n_trials)).method
+    classes_by = {keys.CANCER_TYPE: request.label_column, keys.SURVIVAL: ""}
+    named_tasks = [(task, classes_by[task]) for task in request.tasks]
+    refuse_other_model(request.out / MODEL_FOLDER, named_tasks, request.scope, method)
     splits = read_splits(request.splits)
     clinical = read_clinical(request.cohorts / keys.CLINICAL_TSV)
     job = join_jobs([make_job(splits, clinical, task, request.scope, request.label_column) for task in request.tasks])
@@ -128,10 +135,13 @@ def run_finetuning(request: FinetuneRequest) -> None:
     write_finetuned(
         request.out / MODEL_FOLDER, job, done, request.label_column, _provenance(request), finetuned_card(job, done)
     )
+    names = []
     for task, found in predictions.items():
         name = keys.PREDICTIONS_PARQUET if len(predictions) == 1 else f"predictions.{task}.parquet"
         write_predictions(found, request.out / name)
+        names.append(name)
     _write_records(request.out / RECORDS_FOLDER, done, tunings)
+    _say_end(request, done, names)
 
 
 def _tokens(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]) -> list[tuple[Path, Tokens]]:
@@ -189,10 +199,33 @@ def _provenance(request: FinetuneRequest) -> dict[str, Any]:
         "tune": request.n_trials,
         "seed": request.seed,
     }
-    inputs = {"splits": request.splits, "clinical": request.cohorts / keys.CLINICAL_TSV}
+    inputs = {"splits": splits_file(request.splits), "clinical": request.cohorts / keys.CLINICAL_TSV}
     inputs |= {f"weights {number}": path / keys.WEIGHTS for number, path in enumerate(request.checkpoints)}
     inputs |= {f"tokens {number}": path / keys.TOKENS_PARQUET for number, path in enumerate(request.tokens)}
     return describe_run("finetune", parameters, inputs)
+
+
+def _say_end(request: FinetuneRequest, done: list[FinetunedFold], names: list[str]) -> None:
+    unchanged = [item for item in done if item.curve.best_epoch == 0 and item.curve.train_losses]
+    if unchanged:
+        # Heads with a hidden layer start as they are drawn, linear ones as the probe.
+        is_drawn = any(item.settings.config.head_hidden for item in unchanged)
+        start = "random heads that it starts from" if is_drawn else "fitted probe"
+        logger.warning(
+            "fine-tuning did not improve on the %s in %d of %d networks (%s); %s there",
+            start,
+            len(unchanged),
+            len(done),
+            ", ".join(item.fold.split_id for item in unchanged),
+            "they are untrained" if is_drawn else "the probe is kept",
+        )
+    predictions = ", ".join(str(request.out / name) for name in names)
+    logger.info(
+        "written to %s and %s; next: bulkrnabert evaluate --predictions %s, or bulkrnabert predict on new samples",
+        request.out / MODEL_FOLDER,
+        predictions,
+        request.out / names[0],
+    )
 
 
 def _write_records(folder: Path, done: list[FinetunedFold], tunings: list[Tuning]) -> None:

@@ -261,6 +261,41 @@ def refuse_other_folder(folder: Path) -> None:
         raise ConfigError(f"{folder}: holds something else than a fine-tuned model; give a new folder")
 
 
+def refuse_other_model(folder: Path, tasks: Sequence[tuple[str, str]], scope: str, method: str) -> None:
+    """Refuse to replace anything but a fine-tuned model of the same tasks, scope and method.
+
+    Args:
+        folder: Where the model would be written; may be absent.
+        tasks: Name of each task and what its classes are read from (empty for survival).
+        scope: `pan` or a cohort.
+        method: What of the encoder is trained, as `FinetuneSettings.method` names it.
+    Raises:
+        ConfigError: says what the folder holds.
+    """
+    refuse_other_folder(folder)
+    if not (folder / keys.CONFIG_JSON).is_file():
+        return
+    described = (folder / keys.CONFIG_JSON).read_text(encoding="utf-8")
+    try:
+        there = ModelRecord.from_mapping(json.loads(described), str(folder / keys.CONFIG_JSON))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder}: holds a fine-tuned model whose record cannot be read; give another --out or remove it: {error}"
+        ) from error
+    held = _model_name([(task.name, task.label_column) for task in there.tasks], there.scope, there.method)
+    wanted = _model_name(tasks, scope, method)
+    if held != wanted:
+        raise ConfigError(
+            f"{folder}: holds a fine-tuned model of {held}, and this run makes one of {wanted}; give another --out or"
+            " remove it"
+        )
+
+
+def _model_name(tasks: Sequence[tuple[str, str]], scope: str, method: str) -> str:
+    named = [f"{name} (by {column})" if column else name for name, column in sorted(tasks)]
+    return f"{' and '.join(named)}, scope {scope}, {method}"
+
+
 def _task_record(job: Job, label_column: str) -> TaskRecord:
     if job.task == keys.SURVIVAL:
         return TaskRecord(name=job.task)

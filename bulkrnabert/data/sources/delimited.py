@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
+from bulkrnabert.data.sources.short_rows import RowWatch
 from bulkrnabert.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -306,16 +307,17 @@ def read_rows(
         symbol_columns: Titles, in lower case, of columns that hold gene symbols.
         id_column: Where the ids stand; columns before it are not read.
     Raises:
-        DataError: no regular table, or a cell that is no number (names row and column).
+        DataError: no regular table, a row with too few cells, or a cell that is no number (names row and column).
     """
     if len(header) < 2:
         raise DataError(
             f"{path}: only one column when split at {'tabs' if separator == chr(9) else 'commas'}; found the header"
             f" {shorten(header[0])!r}. Check the format: tsv (tabs) or csv (commas, not semicolons)"
         )
+    watch = RowWatch(handle, separator, id_column + len(header), not header[-1].strip(), n_lines_above)
     try:
         pieces = pd.read_csv(
-            handle,
+            cast("TextIO", watch),
             sep=separator,
             header=None,
             usecols=range(id_column, id_column + len(header)) if id_column else None,
@@ -328,6 +330,7 @@ def read_rows(
         blocks: list[npt.NDArray[np.float32]] = []
         plan: _Columns | None = None
         for piece in pieces:
+            watch.refuse_short(path)
             plan = plan or _Columns.choose(path, header, piece)
             if piece.shape[1] != 1 + len(plan.names):
                 raise DataError(f"{path}: {piece.shape[1]} columns in the rows, {1 + len(plan.names)} in the header")
@@ -341,6 +344,7 @@ def read_rows(
         # pandas counts from the line below the header.
         told = re.sub(r"(?<=line )\d+", lambda match: str(int(match.group()) + n_lines_above), str(error).strip())
         raise DataError(f"{path}: no regular table: {told}") from error
+    watch.refuse_short(path)
     assert plan is not None
     return Grid(
         tuple(rows),

@@ -23,7 +23,7 @@ from bulkrnabert.data.sources.delimited import (
     shorten,
 )
 from bulkrnabert.data.sources.gct import read_gct
-from bulkrnabert.data.sources.orientation import Orientation, genes_are_rows
+from bulkrnabert.data.sources.orientation import SAMPLE_BARCODE, Orientation, genes_are_rows
 from bulkrnabert.data.sources.star import StarReader, list_star_files, read_star_genes, sample_name
 from bulkrnabert.errors import DataError
 
@@ -165,6 +165,12 @@ def _from_grid(path: Path, grid: Grid, genes_in_rows: bool, missing: Missing) ->
     if swapped > len(sample_ids) / 2:
         raise DataError(
             f"{path}: {swapped} of {len(sample_ids)} samples have gene ids for names, as {sample_ids[0]!r}: genes and"
+            " samples are the wrong way round; transpose the table, or correct the orientation that was stated"
+        )
+    as_samples = sum(SAMPLE_BARCODE.match(name) is not None for name in raw_genes)
+    if as_samples > len(raw_genes) / 2:
+        raise DataError(
+            f"{path}: genes are named as samples: {as_samples} of {len(raw_genes)}, as {raw_genes[0]!r}: genes and"
             " samples are the wrong way round; transpose the table, or correct the orientation that was stated"
         )
     normalised = normalise_gene_ids(raw_genes, str(path))

@@ -190,6 +190,30 @@ def planned_folder(
         yield there
 
 
+def replan_preview(
+    client: GdcClient,
+    raw_folder: Path,
+    projects: Sequence[str],
+    modality: Modality,
+    sample_types: SampleTypes | None = None,
+    api_name: str | None = None,
+    rules: SelectionRules = DEFAULT_RULES,
+) -> str:
+    """What a new plan would change in a folder that has one, in one line; writes nothing. Arguments as `download`.
+
+    Raises:
+        ConfigError, DataError, PortalError: as `download`.
+    """
+    _check_same_modality(raw_folder, modality)
+    rules = rules if sample_types is None else rules.with_tissue(sample_types)
+    there = read_plan(raw_folder)
+    planned = make_plan(client, projects, modality, None, api_name or client.api, rules).plan
+    release = (
+        f"{there.data_release!r} to {planned.data_release!r}, " if planned.data_release != there.data_release else ""
+    )
+    return f"{release}{describe_change(client, there, planned)}"
+
+
 def _read_cases(path: Path) -> list[Json]:
     try:
         cases = json.loads(path.read_bytes())

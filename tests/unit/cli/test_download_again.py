@@ -68,6 +68,25 @@ def test_verify_notices_what_size_and_time_hide(portal: ServerHandle, tmp_path: 
     assert len(portal.data_requests) == 9
 
 
+def test_a_plan_only_in_a_complete_folder_changes_nothing(
+    portal: ServerHandle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def state() -> dict[Path, tuple[bytes, int]]:
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert _run(options(portal, tmp_path)) == 0
+    before, n_files = state(), len(portal.data_requests)
+    capfd.readouterr()
+    fewer = ["download", "--api", portal.url, "--projects", "TCGA-SYNA", "--out", str(tmp_path), "--replan"]
+    assert _run([*fewer, "--plan-only"]) == 0
+    shown = capfd.readouterr().out
+    assert "complete; a new plan would change: 4 of 8 planned files stay; 0 are new" in shown
+    assert "Nothing was changed" in shown and "without --plan-only" in shown
+    assert state() == before and len(portal.data_requests) == n_files
+    assert _run(fewer) == 0
+    assert len((tmp_path / "manifest.tsv").read_text().splitlines()) == 1 + 4
+
+
 def test_two_downloads_into_one_folder(portal: ServerHandle, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with folder_lock(tmp_path / "raw"):
         assert _run(options(portal, tmp_path / "raw")) == 2
@@ -96,7 +115,7 @@ def test_an_interrupt_is_said_once_and_what_has_arrived_is_kept(tmp_path: Path) 
         _, shown = process.communicate(timeout=30)
         assert time.monotonic() - began < 5
     assert process.returncode == 130
-    assert shown.splitlines()[-1] == "Error: interrupted"
+    assert shown.splitlines()[-1] == "Error: interrupted; run the same command again to go on"
     assert shown.count("interrupted") == 1
     assert "Traceback" not in shown
     assert list(tmp_path.rglob("*.part"))

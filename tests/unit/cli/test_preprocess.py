@@ -16,10 +16,11 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_table(tmp_path: Path, table: Path) -> None:
+def test_a_table(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert _run(["preprocess", "--table", str(table), "--unit", "tpm", "--cohort", "A", "--out", str(out)]) == 0
     assert (out / "A.rnaseq.parquet").is_file()
+    assert "1 cohorts, 2 profiles, 2 rnaseq genes in tpm; 0 samples rejected here" in capsys.readouterr().err
 
 
 def test_a_samplesheet_and_check_only(tmp_path: Path, table: Path) -> None:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from bulkrnabert import cli
 from bulkrnabert.cli import _run, program
 
 STAGES = program.list_commands(None)  # type: ignore[arg-type]
@@ -109,3 +111,39 @@ def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
 def test_version() -> None:
     finished = run("--version")
     assert finished.returncode == 0 and finished.stdout.startswith("bulkrnabert, version ")
+
+
+def test_stages_are_listed_in_the_order_of_the_road() -> None:
+    assert sorted(STAGES) == sorted(set(STAGES)) and set(STAGES) == set(cli.STAGES)
+    listed = CliRunner().invoke(program, ["--help"]).output
+    places = [listed.index(f"\n  {stage} ") for stage in STAGES]
+    assert places == sorted(places)
+    assert STAGES[0] == "download" and STAGES.index("predict") < STAGES.index("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("stage", "advice"),
+    [
+        ("download", "; run the same command again to go on"),
+        ("pretrain", "; run the same command again to go on"),
+        ("preprocess", "; nothing was written"),
+        ("split", ""),
+    ],
+)
+def test_an_interrupt_says_what_to_do(
+    stage: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(**_: object) -> None:
+        raise click.exceptions.Abort
+
+    monkeypatch.setattr(program, "main", interrupt)
+    assert _run(["--verbose", stage]) == 130
+    assert capsys.readouterr().err == f"Error: interrupted{advice}\n"
+
+
+def test_the_help_of_download_is_in_groups() -> None:
+    listed = CliRunner().invoke(program, ["download", "--help"]).output
+    titles = ["What to fetch:", "The plan:", "The transfer:", "GTEx:", "ENCODE:", "Other:"]
+    places = [listed.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    assert listed.split("\nOther:\n")[1].split()[:2] == ["-h,", "--help"]

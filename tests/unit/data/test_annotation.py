@@ -127,6 +127,9 @@ def test_an_annotation_without_symbols_says_so(tmp_path: Path) -> None:
     [
         ("name\tlength\nA\t1\n", "no column of gene ids"),
         ("gene_id\nTP53\n", "no human Ensembl gene id in its id column.*found 'TP53'"),
+        ("probe_id\tgene_id\ncg00000029\tENSG00000000003\n", "a table of probes, as 'cg00000029' in column 'probe_id'"),
+        ("#id\tgene\ncg00000029\tTP53\n", "a table of probes, as 'cg00000029'.*--probe-annotation"),
+        ("gene_id\nENSG00000000003\nTP53\nEGFR\n", "only 1 of 3 rows have a human Ensembl gene id.*'TP53'"),
         ("gene_id\tlength\nENSG00000000003\t-5\n", "length '-5' of gene 'ENSG00000000003'"),
         ("gene_id\tlength\nENSG00000000003\tlong\n", "length 'long' of gene"),
         ("gene_id\tlength\nENSG00000000003\tinf\n", "length 'inf' of gene"),

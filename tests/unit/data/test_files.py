@@ -57,6 +57,60 @@ def test_r_tables_have_one_title_fewer(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.values, EXPECTED)
 
 
+CUT = [
+    ("gene_id\tS1\tS2\nTP53\t1.5\t4\nEGFR\t0", "row 3 has 2 cells, the header 3: was the file cut off"),
+    ("gene_id\tS1\tS2\nTP53\t1.5\t4\nEGFR\t0\n\n", "row 3 has 2 cells"),
+    ("# made\ngene_id\tS1\tS2\nTP53\t1.5\t4\nEGFR\nA2M\t1\t2\n", "row 4 has 1 cells"),
+    ("S1\tS2\nTP53\t1.5\t4\nEGFR\t0\n", "row 3 has 2 cells, the first row 3"),
+    ('gene_id\tS1\tS2\n"TP\t53"\t1.5\t4\n"EG\tFR"\t0\n', "row 3 has 2 cells"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), CUT)
+def test_rows_that_were_cut_off(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.tsv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_expression(tmp_path / "t.tsv", "tsv:genes-in-rows", missing="keep")
+
+
+def test_a_row_cut_off_in_a_later_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "ROWS_PER_PIECE", 2)
+    rows = "".join(f"G{number}\t1.5\t4\n" for number in range(99))
+    (tmp_path / "t.tsv").write_text("gene_id\tS1\tS2\n" + rows + "LAST\t7")
+    with pytest.raises(DataError, match="row 101 has 2 cells"):
+        read_expression(tmp_path / "t.tsv", missing="keep")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gene_id\tS1\tS2\nTP53\t1.5\t4\nEGFR\t0\t",
+        "gene_id\tS1\tS2\r\n\r\nTP53\t1.5\t4\r\n\r\nEGFR\t0\t\r\n \r\n",
+    ],
+)
+def test_empty_cells_are_missing_values(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.tsv").write_bytes(text.encode())
+    values = read_expression(tmp_path / "t.tsv", "tsv:genes-in-rows", missing="keep").values
+    np.testing.assert_array_equal(values[:2], [[1.5, 0.0], [4.0, np.nan]])
+
+
+def test_a_separator_at_the_end_may_be_missing_where_the_header_has_one(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("sample\tTP53\tEGFR\t\nS1\t1.5\t4\t\nS2\t0\t5\n")
+    table = read_expression(tmp_path / "t.tsv", "tsv:genes-in-columns", missing="keep")
+    np.testing.assert_array_equal(table.values, [[1.5, 4.0], [0.0, 5.0]])
+    (tmp_path / "t.tsv").write_text("sample\tTP53\tEGFR\t\nS1\t1.5\t4\t\nS2\t0\n")
+    with pytest.raises(DataError, match="row 3 has 2 cells, the header 4"):
+        read_expression(tmp_path / "t.tsv", "tsv:genes-in-columns", missing="keep")
+
+
+def test_genes_that_are_named_as_samples(tmp_path: Path) -> None:
+    text = "id\tTCGA-OR-A5J1-01\tTCGA-OR-A5J2-01\nTP53\t1.5\t4\nEGFR\t0\t5\n"
+    (tmp_path / "t.tsv").write_text(text)
+    with pytest.raises(DataError, match="genes are named as samples: 2 of 2, as 'TCGA-OR-A5J1-01'"):
+        read_expression(tmp_path / "t.tsv", "tsv:genes-in-columns")
+    assert read_expression(tmp_path / "t.tsv", "tsv:genes-in-rows").gene_ids == ("TP53", "EGFR")
+
+
 def test_comments_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     text = "\ufeff# made by hand\r\ngene_id,S1,S2\r\nENSG00000000003,1.5,4\r\nENSG00000000005,0,5\r\n"
     (tmp_path / "t.csv").write_bytes(text.encode("utf-8"))

@@ -12,7 +12,7 @@ import pytest
 
 from bulkrnabert.data.cohort_source import InputOptions
 from bulkrnabert.data.inputs import collect_sources
-from bulkrnabert.data.preprocess import PlanOptions, plan_cohorts, write_cohorts
+from bulkrnabert.data.preprocess import PlanOptions, plan_cohorts, told, write_cohorts
 from bulkrnabert.data.samplesheet import make_row
 from bulkrnabert.data.tables import read_cohorts
 from bulkrnabert.errors import DataError, VocabularyError
@@ -160,8 +160,8 @@ def test_one_file_for_two_cohorts_needs_a_cohort_column(tmp_path: Path, mixed: t
 
 def test_an_empty_cohort_is_refused(tmp_path: Path, mixed: tuple[Path, Path]) -> None:
     table, clinical = mixed
-    clinical.write_text(CLINICAL.replace("S1", "Q1").replace("S3", "Q3"))
-    with pytest.raises(DataError, match=r"no sample left for any cohort; rejected: 1 cohort_not_asked, 3 no_cohort"):
+    clinical.write_text(CLINICAL.replace("S1", "Q1").replace("S3\tA", "S3\tB"))
+    with pytest.raises(DataError, match=r"no sample left for any cohort; rejected: 2 cohort_not_asked, 2 no_cohort"):
         run(tmp_path / "out", ("A", table, "tpm", clinical))
     assert not (tmp_path / "out").exists()
 
@@ -354,12 +354,25 @@ def test_a_raw_folder(tmp_path: Path) -> None:
     assert summary["data_access"] == "open"
 
 
+def test_the_closing_line_tells_files_of_the_portal_from_samples_rejected_here(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "b.tsv", {"S1": [0.25, 0.5]}, ["ENSG00000000003", "ENSG00000000005"])
+    row = make_row("B", table, "", "beta", None, "methylation")
+    plan = plan_cohorts(collect_sources([raw_folder(tmp_path)], [row], InputOptions()))
+    assert told(plan, write_cohorts(plan, tmp_path / "out")) == (
+        "2 cohorts, 3 profiles, 2 rnaseq genes in tpm, 2 methylation genes in beta; 1 files left out by the portals'"
+        " rules, 1 samples rejected here (each with its reason in rejected.tsv)"
+    )
+
+
 def test_raw_folders_that_are_wrong(tmp_path: Path) -> None:
     folder = raw_folder(tmp_path)
     with pytest.raises(DataError, match="overall survival only, not PFI"):
         run(tmp_path / "out", raw=(folder,), endpoint="PFI")
     (folder / "id1" / "u1.tsv").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 planned files are not there, as .*u1\.tsv"):
+    with pytest.raises(DataError, match=r"the plan is there, but 1 of its 3 files are not, as .*without --plan-only"):
+        run(tmp_path / "out", raw=(folder,))
+    (folder / "manifest.tsv").write_text("id\n")
+    with pytest.raises(DataError, match=r"1 of 3 planned files are not there, as .*u1\.tsv; run the same"):
         run(tmp_path / "out", raw=(folder,))
     plan = (folder / "plan.json").read_text()
     (folder / "plan.json").write_text(plan.replace('"project_id": "TCGA-XXXX"', '"project_id": "../../elsewhere"'))
@@ -380,9 +393,30 @@ def test_a_clinical_table_of_other_samples(tmp_path: Path, caplog: pytest.LogCap
     with pytest.raises(DataError, match=r"c\.csv: lists none of the 2 samples of .*t\.tsv: .* as 'S1'.* as 'X1'"):
         run(tmp_path / "out", ("A", table, "tpm", clinical))
     clinical.write_text("sample_id,stage\nS1,I\nX2,II\n")
-    with caplog.at_level("INFO", logger="bulkrnabert"):
+    with caplog.at_level("WARNING", logger="bulkrnabert"):
         run(tmp_path / "out", ("A", table, "tpm", clinical))
-    assert "does not list 1 of 2 samples, as S2" in caplog.text
+    assert f"does not list 1 of 2 samples of {table}, as S2; they are kept without survival" in caplog.text
+    clinical.write_text("sample_id,cohort\nS1,A\nX2,A\n")
+    with caplog.at_level("WARNING", logger="bulkrnabert"):
+        run(tmp_path / "out", ("A", table, "tpm", clinical))
+    assert "as S2; they are rejected (no_cohort)" in caplog.text
+    names = [f"S{number}" for number in range(1, 13)]
+    table.write_text("\t".join(["gene_id", *names]) + "\n" + "\t".join(["ENSG00000000003", *["200.5"] * 12]) + "\n")
+    with pytest.raises(
+        DataError, match=r"c\.csv: lists only 1 of the 12 samples of .*: 'S1' among them, but not 'S2'; give"
+    ):
+        run(tmp_path / "out", ("A", table, "tpm", clinical))
+
+
+def test_symbols_that_became_dates_are_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    genes = ["TP53", "2-Sep", "1-Mar", "1-Mar"]
+    table = write_table(tmp_path / "t.tsv", {"S1": [1.0, 200.5, 3.0, 1.0]}, genes)
+    with caplog.at_level("WARNING", logger="bulkrnabert"):
+        run(tmp_path / "out", ("A", table, "tpm", None))
+    assert "3 gene names have become dates, as 2-Sep" in caplog.text
+    dropped = pd.read_csv(tmp_path / "out" / "genes_dropped.tsv", sep="\t")
+    assert set(dropped.loc[dropped["rule"] == "excel_date", "gene"]) == {"2-Sep", "1-Mar"}
+    assert read_cohorts(tmp_path / "out").genes.gene_ids == ("TP53",)
 
 
 def test_a_cohort_column_that_no_table_has(tmp_path: Path) -> None:

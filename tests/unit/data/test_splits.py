@@ -125,6 +125,10 @@ def test_files_say_the_same_as_memory(tmp_path: Path) -> None:
     again = splitting.read_splits(tmp_path / "splits.tsv")
     assert again.sha256 == splits.sha256
     pd.testing.assert_frame_equal(again.frame, splits.frame)
+    assert splitting.read_splits(tmp_path).sha256 == splits.sha256
+    (tmp_path / "splits.tsv").unlink()
+    with pytest.raises(DataError, match=r"is a folder without splits\.tsv; give the splits\.tsv that `split` wrote"):
+        splitting.read_splits(tmp_path)
 
 
 def test_a_small_cohort_is_named_with_the_cure() -> None:

@@ -113,6 +113,8 @@ CENTRED = np.array([[-2.2, -0.5, 0.4, 1.8]])
         (np.array([[-0.1, 0.5]]), "beta", "between 0 and 1"),
         (np.array([[0.1, 1.5]]), "sqrt(beta)", "between 0 and 1"),
         (LINEAR, "zscore", "looks like a linear scale"),
+        (LOGGED, "zscore", r"no value is negative.*fit log2\(tpm\+1\)"),
+        (np.array([[0.0, 0.9]]), "log2_ratio", "no value is negative.*fit beta"),
         (np.array([[np.nan]]), "tpm", "no number in the table"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -303,13 +304,16 @@ def test_predict_command(both: Path, finetune_study: Study, tmp_path: Path) -> N
         assert_allclose(frame["risk"], frames["parquet"]["risk"], atol=1e-9)
 
 
-def test_predict_says_how_good_it_is(both: Path, finetune_study: Study, tmp_path: Path) -> None:
+def test_predict_says_how_good_it_is(
+    both: Path, finetune_study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     labels = tmp_path / "labels.csv"
     renamed = finetune_study.clinical.rename(columns={"patient_id": "sample_id"})
     renamed.assign(sample_id=renamed["sample_id"].str.replace("P", "S")).to_csv(labels, index=False)
     arguments = ["--model", both / "model", "--table", finetune_study.table, "--unit", "tpm", "--device", "cpu"]
     result = run(predict_command, *arguments, "--labels", labels, "--out", tmp_path / "p.tsv")
     assert result.exception is None
+    assert any("the model was trained on say nothing about new ones" in text for text in caplog.messages)
     values = {line.split("\t")[0]: line.split("\t")[1:] for line in result.stdout.splitlines()}
     assert float(values["accuracy"][0]) > 0.9 and values["accuracy"][1] == "60 samples"
     assert float(values["c_index"][0]) > 0.6 and values["c_index"][1] == "56 samples"
@@ -494,6 +498,68 @@ def test_refusals_of_finetune(finetune_study: Study, classifier: Path, tmp_path:
     (tmp_path / "o" / "model").mkdir(parents=True)
     (tmp_path / "o" / "model" / "thesis.txt").write_text("do not lose me")
     assert "holds something else than a fine-tuned model" in refusal(finetune_command, *base, "--out", tmp_path / "o")
+
+
+def test_a_model_of_something_else_is_not_replaced(
+    finetune_study: Study, classifier: Path, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(classifier, out)
+    before = sha256_file(out / "model" / "config.json")
+    base = [*finetune_study.arguments("r0f0", "r0f1"), "--task-config", config_file, "--out", out]
+    same = [*base, "--task", "cancer_type"]
+    held = "holds a fine-tuned model of cancer_type \\(by cohort\\), scope pan, IA3 fine-tuning"
+    for arguments in (
+        [*base, "--task", "survival"],
+        [*same, "--task", "survival"],
+        [*same, "--scope", "A"],
+        [*same, "--label-column", "grade"],
+        [*same, "--adapter", "full"],
+        [*same, "--tune", "2"],
+    ):
+        message = refusal(finetune_command, *arguments)
+        assert re.search(held, message, re.IGNORECASE), message
+        assert "give another --out or remove it" in message
+    assert sha256_file(out / "model" / "config.json") == before
+    (out / "model" / "config.json").write_text('{"kind": "finetuned"}')
+    assert "whose record cannot be read" in refusal(finetune_command, *same)
+    shutil.copyfile(classifier / "model" / "config.json", out / "model" / "config.json")
+    with caplog.at_level("INFO"):
+        assert run(finetune_command, *same, "--fold", "r0f0").exception is None
+    assert len(load_finetuned(out / "model").members) == 1
+    last = caplog.messages[-1]
+    assert str(out / "model") in last
+    assert f"next: bulkrnabert evaluate --predictions {out / 'predictions.parquet'}" in last
+
+
+@pytest.mark.parametrize(
+    ("rate", "hidden", "warning"),
+    [
+        (100.0, "[]", "did not improve on the fitted probe in 1 of 1 networks (r0f0); the probe is kept there"),
+        (
+            100.0,
+            "[8], head_learning_rate: 1000",
+            "did not improve on the random heads that it starts from in 1 of 1 networks (r0f0); they are",
+        ),
+        (0.01, "[]", None),
+    ],
+)
+def test_zero_epochs_are_warned_of(
+    rate: float,
+    hidden: str,
+    warning: str | None,
+    finetune_study: Study,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = f"{{adapter: {{kind: full}}, max_epochs: 1, patience: 1, learning_rate: {rate}, head_hidden: {hidden}}}"
+    (tmp_path / "task.yaml").write_text(f"cancer_type: {one}\nsurvival: {one}\njoint: {one}\n")
+    arguments = [*finetune_study.arguments("r0f0"), "--fold", "r0f0", "--task", "cancer_type", "--out", tmp_path / "o"]
+    assert run(finetune_command, *arguments, "--task-config", tmp_path / "task.yaml").exception is None
+    warned = [record.message for record in caplog.records if "did not improve" in record.message]
+    best = load_finetuned(tmp_path / "o" / "model").record.members[0].best_epoch
+    assert (best == 0) is bool(warned) is (warning is not None)
+    assert warning is None or warning in warned[0]
 
 
 @pytest.mark.slow
