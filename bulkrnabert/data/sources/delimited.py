@@ -384,6 +384,11 @@ class _Columns:
         names = tuple(name.strip() for name in (header[1:] if named else header))
         if not named and len(header) != piece.shape[1] - 1:
             raise DataError(f"{path}: {len(header)} titles in the header but {piece.shape[1]} columns in the rows")
+        if not named and bool(piece.iloc[:, -1].isna().all()):
+            raise DataError(
+                f"{path}: rows have one cell more than the header, and the last is empty: they end in a separator that"
+                " the header lacks; remove it, or titles would stand above the wrong columns"
+            )
         _refuse_decimal_commas(path, names, piece)
         kept = tuple(
             position for position, name in enumerate(names) if not _is_beside(name, piece.iloc[:, position + 1])

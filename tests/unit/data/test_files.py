@@ -50,6 +50,13 @@ def test_parquet_with_ids_in_a_column(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_expression(tmp_path / "t.parquet").values, EXPECTED)
 
 
+def test_rows_that_end_in_a_separator_are_no_r_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("gene_id\tS1\tS2\nENSG00000000003\t1\t2\t\nENSG00000000005\t3\t4\t\n")
+    with pytest.raises(DataError, match="end in a separator that the header lacks; remove it"):
+        read_expression(path)
+
+
 def test_r_tables_have_one_title_fewer(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("S1\tS2\nENSG00000000003\t1.5\t4\nENSG00000000005\t0\t5\n")
     table = read_expression(tmp_path / "t.tsv")
