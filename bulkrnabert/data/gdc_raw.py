@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from bulkrnabert.data.sources.raw_plan import GDC
 from bulkrnabert.data.sources.star import read_star_genes
 from bulkrnabert.data.units import Unit
 from bulkrnabert.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 def read_gdc_raw(folder: Path, options: InputOptions) -> Source:
@@ -85,6 +88,13 @@ def read_raw_folder(
         raise DataError(
             f"{folder}: {len(absent)} of {len(paths)} planned files are not there, as {absent[0]}; run the same"
             " `bulkrnabert download` again to fetch them"
+        )
+    if not (folder / keys.MANIFEST_TSV).exists():
+        logger.warning(
+            "%s: every planned file is there, but no %s: the download did not end well (the data release may have"
+            " changed meanwhile); run it again to be sure",
+            folder,
+            keys.MANIFEST_TSV,
         )
     samples = pd.DataFrame(
         [

@@ -364,6 +364,18 @@ def test_the_closing_line_tells_files_of_the_portal_from_samples_rejected_here(t
     )
 
 
+def test_a_download_that_did_not_end_well_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = raw_folder(tmp_path)
+    (folder / "manifest.tsv").write_text("id\n")
+    with caplog.at_level("WARNING", logger="bulkrnabert"):
+        run(tmp_path / "out", raw=(folder,))
+    assert "the download did not end well" not in caplog.text
+    (folder / "manifest.tsv").unlink()
+    with caplog.at_level("WARNING", logger="bulkrnabert"):
+        run(tmp_path / "out", raw=(folder,))
+    assert "every planned file is there, but no manifest.tsv: the download did not end well" in caplog.text
+
+
 def test_raw_folders_that_are_wrong(tmp_path: Path) -> None:
     folder = raw_folder(tmp_path)
     with pytest.raises(DataError, match="overall survival only, not PFI"):
