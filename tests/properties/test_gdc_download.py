@@ -54,7 +54,8 @@ def test_files_arrive_whole_under_any_mix_of_passing_faults(faults: list[Fault],
             GdcClient(portal.url, n_connections=n_workers, n_retries=N_RETRIES, backoff_s=0.0005) as client,
         ):
             plan = download(client, folder, STUDY.project_ids, "rnaseq").plan
-            assert portal.max_in_flight <= n_workers
+            # An answer is whole for the client a moment before the server is done with it, hence the one more.
+            assert portal.max_in_flight <= n_workers + 1
             n_requests = len(portal.data_requests)
             download(client, folder, STUDY.project_ids, "rnaseq")
             assert len(portal.data_requests) == n_requests

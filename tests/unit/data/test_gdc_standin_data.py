@@ -212,10 +212,14 @@ def test_log_has_what_a_test_needs(study: SyntheticStudy, tmp_path: Path) -> Non
     (file_id,) = open_ids(study, 1)
     log = tmp_path / "requests.jsonl"
     with serve(study, [Fault(fault="truncate", path="/data", at_bytes=9, nth=2)], log=log) as handle:
+        # An answer is whole for the client a moment before the server is done with it.
         get(handle, f"/data/{file_id}", Range="bytes=3-12", If_Range='"x"')
+        assert handle.wait_until_idle()
         with pytest.raises(requests.RequestException):
             get(handle, f"/data/{file_id}")
+        assert handle.wait_until_idle()
         requests.post(f"{handle.url}/v0/files", json={"size": 1}, timeout=5)
+        assert handle.wait_until_idle()
         get(handle, "/nothing")
         assert handle.wait_until_idle()
         noted = handle.requests
