@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import click
+
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: the GPU if there is one.",
+)
 
 
 def torch_device(name: str) -> torch.device:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._device import device_option
 from bulkrnabert.config import preset_names
 from bulkrnabert.errors import ConfigError
 
@@ -85,13 +86,7 @@ from bulkrnabert.errors import ConfigError
     help="Train a network on every sample as well; needs an encoder trained on all samples.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: the GPU if there is one.",
-)
+@device_option
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads a process.  [default: OMP_NUM_THREADS, or all]"
 )

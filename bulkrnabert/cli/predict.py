@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._device import device_option
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,13 +53,7 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="Survival endpoint of --labels.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: the GPU if there is one.",
-)
+@device_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bulkrnabert.cli._device import default_threads, device_option, torch_device
 from bulkrnabert.config import preset_names
 from bulkrnabert.errors import ConfigError
 
@@ -52,13 +53,7 @@ from bulkrnabert.errors import ConfigError
     type=click.IntRange(min=1),
     help="Processes on this machine, one a GPU, through torchrun. [default: 1, or as torchrun was told]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: the GPU if there is one.",
-)
+@device_option
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads a process. [default: OMP_NUM_THREADS, or all]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
 @click.option(
@@ -84,8 +79,6 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     Killed at any moment, the same command goes on from the last checkpoint to the same weights. SIGTERM, SIGUSR1 and
     SIGUSR2 make it checkpoint after the current step and end with status 75, as --time-limit does.
     """
-    import torch
-
     from bulkrnabert.train import launch
     from bulkrnabert.train.run import plan_run, run_plan
     from bulkrnabert.train.stopping import StopWatch, parse_duration
@@ -93,8 +86,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     launch_folder: Path | None = options["launch_folder"]
     started = launch.launch_time(launch_folder)
     time_limit_s = None if options["time_limit"] is None else parse_duration(options["time_limit"])
-    settings = _settings(options, has_gpu=torch.cuda.is_available(), is_worker=launch.is_worker())
-    n_threads = options["threads"] or _default_threads(settings.n_processes)
+    settings = _settings(options, is_worker=launch.is_worker())
+    n_threads = options["threads"] or default_threads(settings.n_processes)
     plan = plan_run(settings)
     if settings.engine == "deepspeed" and not launch.is_worker():
         from bulkrnabert.train.engine_deepspeed import require_deepspeed
@@ -113,7 +106,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     launch.report_outcome(launch_folder, lambda: run_plan(plan, stop))
 
 
-def _settings(options: dict[str, Any], has_gpu: bool, is_worker: bool) -> Any:
+def _settings(options: dict[str, Any], is_worker: bool) -> Any:
     from bulkrnabert.train.run import RunSettings
 
     n_processes = options["processes"] or (int(os.environ["WORLD_SIZE"]) if is_worker else 1)
@@ -124,11 +117,6 @@ def _settings(options: dict[str, Any], has_gpu: bool, is_worker: bool) -> Any:
     engine = options["engine"]
     if engine == "auto":
         engine = "deepspeed" if n_processes > 1 else "torch"
-    if options["device"] == "cuda" and not has_gpu:
-        raise ConfigError("--device cuda, but torch sees no GPU on this machine: use --device cpu, or check the driver")
-    device = options["device"]
-    if device == "auto":
-        device = "cuda" if has_gpu else "cpu"
     out: Path = options["out"]
     return RunSettings(
         tokens=options["tokens"],
@@ -141,7 +129,7 @@ def _settings(options: dict[str, Any], has_gpu: bool, is_worker: bool) -> Any:
         engine=engine,
         zero_stage=int(options["zero_stage"]),  # type: ignore[arg-type]
         n_processes=n_processes,
-        device=device,
+        device="cuda" if torch_device(options["device"]).type == "cuda" else "cpu",
         seed=options["seed"],
     )
 
@@ -154,13 +142,6 @@ def _worker_command(ctx: click.Context) -> list[str]:
         if value is not None:
             arguments += [parameter.opts[0], str(value)]
     return arguments
-
-
-def _default_threads(n_processes: int) -> int:
-    configured = os.environ.get("OMP_NUM_THREADS", "")
-    if configured.isdigit() and int(configured) > 0:
-        return int(configured)
-    return max(1, len(os.sched_getaffinity(0)) // n_processes)
 
 
 def _make_deterministic(n_threads: int) -> None:

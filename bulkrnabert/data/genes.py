@@ -317,6 +317,23 @@ class GeneVocabulary:
             tuple(self.gene_types[position] for position in positions),
         )
 
+    def positions_in(self, ids: Sequence[str], what: str) -> npt.NDArray[np.int64]:
+        """Where each gene of this vocabulary stands among ids that must have all of them, shape (len(self),).
+
+        Args:
+            ids: As for `align`.
+            what: Whose ids they are, for the message.
+        Raises:
+            VocabularyError: a gene is not there, or is there twice.
+        """
+        alignment = self.align(ids)
+        if alignment.missing:
+            raise VocabularyError(
+                f"{len(alignment.missing)} genes of the vocabulary are not in the {what},"
+                f" the first is {alignment.missing[0]}"
+            )
+        return alignment.source_idx
+
     def align(self, ids: Sequence[str]) -> GeneAlignment:
         """Find every gene of this vocabulary in a table.
 

@@ -46,16 +46,12 @@ def backward_whole_batch(
         loss = loss_of(encode(rows))
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-    rank = distributed.get_rank() if n_processes > 1 else 0
-    places = torch.split(torch.arange(len(rows)).tensor_split(n_processes)[rank], micro_batch_size)
-    with torch.no_grad():
-        embeddings = _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), device)
-    embeddings.requires_grad_()
+    embeddings = encode_all(encode, rows, micro_batch_size, device).requires_grad_()
     loss = loss_of(embeddings)
     loss.backward()  # type: ignore[no-untyped-call]
     if encoder_parameters:
         assert embeddings.grad is not None
-        _backward_through_encoder(encode, rows, places, embeddings.grad)
+        _backward_through_encoder(encode, rows, _own_places(len(rows), micro_batch_size), embeddings.grad)
         if n_processes > 1:
             _sum_gradients(encoder_parameters)
     return loss.detach()
@@ -63,11 +59,16 @@ def backward_whole_batch(
 
 def encode_all(encode: Encoder, rows: Tensor, micro_batch_size: int, device: torch.device) -> Tensor:
     """Embeddings of rows without gradients, shape (n, E); every process encodes its share."""
-    n_processes = distributed.get_world_size() if distributed.is_initialized() else 1
-    rank = distributed.get_rank() if n_processes > 1 else 0
-    places = torch.split(torch.arange(len(rows)).tensor_split(n_processes)[rank], micro_batch_size)
+    places = _own_places(len(rows), micro_batch_size)
     with torch.no_grad():
         return _gather([(part, encode(rows[part])) for part in places if len(part)], len(rows), device)
+
+
+def _own_places(n_rows: int, micro_batch_size: int) -> Sequence[Tensor]:
+    """This process's places among the rows, a micro-batch each."""
+    n_processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    rank = distributed.get_rank() if n_processes > 1 else 0
+    return torch.split(torch.arange(n_rows).tensor_split(n_processes)[rank], micro_batch_size)
 
 
 def _gather(parts: Sequence[tuple[Tensor, Tensor]], n_rows: int, device: torch.device) -> Tensor:

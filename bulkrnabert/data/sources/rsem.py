@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 
 from bulkrnabert.data.genes import GeneVocabulary, normalise_gene_ids
 from bulkrnabert.data.sources.delimited import shorten
-from bulkrnabert.errors import DataError, VocabularyError
+from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +75,7 @@ class RsemReader:
         self._rows = self._align(first)
 
     def _align(self, found: RsemGenes) -> npt.NDArray[np.int64]:
-        alignment = self._vocabulary.align(found.genes.gene_ids)
-        if alignment.missing:
-            raise VocabularyError(
-                f"{len(alignment.missing)} genes of the vocabulary are not in the RSEM files,"
-                f" the first is {alignment.missing[0]}"
-            )
-        rows: npt.NDArray[np.int64] = found.file_rows[alignment.source_idx]
+        rows: npt.NDArray[np.int64] = found.file_rows[self._vocabulary.positions_in(found.genes.gene_ids, "RSEM files")]
         return rows
 
     def read(self, path: Path) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ import pyarrow.csv as pa_csv
 
 from bulkrnabert.data.genes import GeneVocabulary, NormalisedGenes, normalise_gene_ids
 from bulkrnabert.data.sources.delimited import read_unpacked
-from bulkrnabert.errors import DataError, VocabularyError
+from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -131,13 +131,9 @@ class StarReader:
         self._rows = self._align(first.normalised)
 
     def _align(self, normalised: NormalisedGenes) -> npt.NDArray[np.int64]:
-        alignment = self._vocabulary.align(normalised.ids)
-        if alignment.missing:
-            raise VocabularyError(
-                f"{len(alignment.missing)} genes of the vocabulary are not in the STAR-Counts files,"
-                f" the first is {alignment.missing[0]}"
-            )
-        rows: npt.NDArray[np.int64] = normalised.keep_idx[alignment.source_idx]
+        rows: npt.NDArray[np.int64] = normalised.keep_idx[
+            self._vocabulary.positions_in(normalised.ids, "STAR-Counts files")
+        ]
         return rows
 
     def read(self, path: Path) -> npt.NDArray[np.float32]:
