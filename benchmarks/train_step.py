@@ -32,11 +32,11 @@ def make_job(preset: str, n_genes: int, batch: int) -> Any:
     """The run of which one step is measured."""
     from bulkrnabert.config import preset_path
     from bulkrnabert.models.bulkrnabert import BulkRNABertConfig
-    from bulkrnabert.train.config import TrainConfig
+    from bulkrnabert.train.config import MaskedTrainConfig
     from bulkrnabert.train.planner import Job
 
     model = BulkRNABertConfig.from_yaml(preset_path("model", preset)).with_genes(n_genes)
-    train = TrainConfig(
+    train = MaskedTrainConfig(
         steps=100,
         global_batch_size=batch,
         micro_batch_size=batch,

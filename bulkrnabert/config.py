@@ -8,9 +8,13 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bulkrnabert import keys
 from bulkrnabert.errors import ConfigError, join_problems
 
 PresetKind = Literal["model", "train", "selection", "task"]
+
+
+MAX_SHOWN = 300
 
 
 class FrozenConfig(BaseModel):
@@ -38,7 +42,7 @@ class FrozenConfig(BaseModel):
             problems = []
             for item in error.errors():
                 key = ".".join(str(part) for part in item["loc"]) or cls.__name__
-                problems.append(f"`{key}`: {item['msg']} (found {item['input']!r})")
+                problems.append(f"`{key}`: {item['msg']} (found {_shortened(item['input'])})")
             raise ConfigError(join_problems(source, problems)) from error
 
     @classmethod
@@ -51,26 +55,40 @@ class FrozenConfig(BaseModel):
         return cls.from_mapping(values, str(path))
 
 
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
 def _preset_folders(kind: PresetKind) -> list[Path]:
     package = Path(__file__).resolve().parent
     return [package / "conf" / kind, package.parent / "conf" / kind]
 
 
-def preset_names(kind: PresetKind) -> list[str]:
-    """Names of the shipped presets of one kind, sorted."""
-    return sorted({path.stem for folder in _preset_folders(kind) for path in folder.glob("*.yaml")})
+def preset_names(kind: PresetKind, model: str = keys.BULKRNABERT) -> list[str]:
+    """Names of the shipped presets of one kind, sorted: `<name>.yaml`, or `<model>.<name>.yaml` for other models."""
+    prefix = _prefix(model)
+    stems = {
+        path.stem.removeprefix(prefix) for folder in _preset_folders(kind) for path in folder.glob(f"{prefix}*.yaml")
+    }
+    return sorted(stem for stem in stems if "." not in stem)
 
 
-def preset_path(kind: PresetKind, name: str) -> Path:
+def preset_path(kind: PresetKind, name: str, model: str = keys.BULKRNABERT) -> Path:
     """File of a shipped preset, in an installed package or in a clone.
 
     Raises:
-        ConfigError: no such preset; names those that exist.
+        ConfigError: no such preset for this model; names those that exist.
     """
-    for folder in _preset_folders(kind):
-        path = folder / f"{name}.yaml"
-        if path.is_file():
-            return path
-    raise ConfigError(
-        f"no {kind} preset named {name!r}: choose one of {', '.join(preset_names(kind))}, or give a YAML file"
-    )
+    if name in preset_names(kind, model):
+        for folder in _preset_folders(kind):
+            path = folder / f"{_prefix(model)}{name}.yaml"
+            if path.is_file():
+                return path
+    found = ", ".join(preset_names(kind, model)) or "(there is none)"
+    what = kind if model == keys.BULKRNABERT else f"{model} {kind}"
+    raise ConfigError(f"no {what} preset named {name!r}: choose one of {found}, or give a YAML file")
+
+
+def _prefix(model: str) -> str:
+    return "" if model == keys.BULKRNABERT else f"{model}."

@@ -55,6 +55,12 @@ SURVIVAL: Final = "survival"
 RNASEQ: Final = "rnaseq"
 METHYLATION: Final = "methylation"
 
+# Kinds of model, and what a reader sees
+BULKRNABERT: Final = "bulkrnabert"
+MOJO: Final = "mojo"
+GEXBERT: Final = "gexbert"
+MODEL_TITLES: Final = {BULKRNABERT: "BulkRNABert", MOJO: "MOJO", GEXBERT: "GexBERT"}
+
 # Files
 PLAN_JSON: Final = "plan.json"
 MANIFEST_TSV: Final = "manifest.tsv"
@@ -91,6 +97,14 @@ ATTRIBUTIONS_PARQUET: Final = "attributions.parquet"
 ATTRIBUTED_SAMPLES_TSV: Final = "samples.tsv"
 ENRICHMENT_TSV: Final = "enrichment.tsv"
 ATTRIBUTION_JSON: Final = "attribution.json"
+CHANGES_JSON: Final = "changes.json"
+CHANGES_TSV: Final = "changes.tsv"
+CHANGES_MD: Final = "CHANGES.md"
+DECISION_JSON: Final = "decision.json"
+DECISION_MD: Final = "DECISION.md"
+COST_JSON: Final = "cost.json"
+CRATE_JSON: Final = "ro-crate-metadata.json"
+AUDIT_JSONL: Final = "audit.jsonl"
 
 # Keys in Parquet schema metadata (bytes in the file, text here)
 META_UNIT: Final = "brb.unit"
@@ -102,6 +116,8 @@ META_SCALING: Final = "brb.scaling"
 META_SPLIT_SHA256: Final = "brb.split_sha256"
 META_SPLIT_ID: Final = "brb.split_id"
 META_TOKENIZER_SHA256: Final = "brb.tokenizer_sha256"
+META_MODEL: Final = "brb.model"
+META_OMICS: Final = "brb.omics"
 META_CLASSES: Final = "brb.classes"
 META_SURVIVAL_DAYS: Final = "brb.survival_days"
 META_NOT_ESTIMABLE: Final = "brb.not_estimable"

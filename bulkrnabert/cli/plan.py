@@ -61,7 +61,7 @@ def command(
     price_per_hour: float | None,
     as_json: bool,
 ) -> int:
-    """Plan a pretraining run: peak memory, time and price, and settings that fit.
+    """Plan the pretraining of a BulkRNABert (no other model): peak memory, time and price, and settings that fit.
 
     Memory is counted tensor by tensor. For a GPU, time is the run's operations at an assumed share of the data sheet's
     peak, and its memory traffic: right within a factor, not to the percent. For cpu, attention and real steps of the

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from bulkrnabert.errors import DataError
 from bulkrnabert.keys import MASK_ID
 
-Purpose = Literal["mask", "order", "genes", "validation_part", "validation_mask", "validation_genes", "dropout"]
+Purpose = Literal[
+    "mask", "order", "genes", "validation_part", "validation_mask", "validation_genes", "dropout", "dropped_omic"
+]
 
 _PURPOSE_CODE: Final[dict[Purpose, int]] = {
     "mask": 1,
@@ -26,6 +28,7 @@ _PURPOSE_CODE: Final[dict[Purpose, int]] = {
     "validation_mask": 5,
     "validation_genes": 6,
     "dropout": 7,
+    "dropped_omic": 8,
 }
 IGNORED: Final = -100
 _MASK_SHARE: Final = 0.8

@@ -16,49 +16,33 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import ConfigError
+from bulkrnabert.models.encoder import Encoder, EncoderConfig
 from bulkrnabert.models.layers import TransformerBlock, initialise_linear
 
-Pooling = Literal["mean", "max", "marker"]
 
-
-class BulkRNABertConfig(FrozenConfig):
-    """Sizes of a BulkRNABert.
+class BulkRNABertConfig(EncoderConfig):
+    """Sizes of a BulkRNABert, beside those of every encoder.
 
     Attributes:
-        n_genes: Length of the gene list; 0 in a preset, filled by `with_genes`.
-        n_bins: Expression bins the head predicts.
         n_embedding_rows: Rows of the expression table: bins, then `<pad>` and `<mask>`. Published checkpoints have 64.
-        embed_dim: Width D of the encoder.
         init_gene_embed_dim: Width of the gene table before its projection to D.
         use_gene_embedding: Add an embedding that tells which gene a token belongs to.
         project_gene_embedding: Project the gene table to D; without it `init_gene_embed_dim` must be D.
         n_heads: Attention heads.
         key_size: Width K of a head; D / heads when left out.
         ffn_embed_dim: Width of the feed-forward layer.
-        n_layers: Transformer blocks.
-        dropout: On the output of attention and of the feed-forward layer, in training.
         out_of_range: A token id beyond the table is an error, or is clamped to the last row as JAX does.
-        use_activation_checkpointing: Recompute blocks in the backward pass: less memory, slower.
-        has_bin_statistics: Keep each gene's mean and deviation of bins over the training samples, for `marker` pooling.
     """
 
-    n_genes: int = Field(default=0, ge=0)
-    n_bins: int = Field(default=64, ge=2)
     n_embedding_rows: int = Field(default=66, ge=2)
-    embed_dim: int = Field(ge=1)
     init_gene_embed_dim: int = Field(ge=1)
     use_gene_embedding: bool = True
     project_gene_embedding: bool = True
     n_heads: int = Field(ge=1)
     key_size: int | None = Field(default=None, ge=1)
     ffn_embed_dim: int = Field(ge=1)
-    n_layers: int = Field(ge=1)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     out_of_range: Literal["error", "clamp"] = "error"
-    use_activation_checkpointing: bool = False
-    has_bin_statistics: bool = False
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -80,19 +64,6 @@ class BulkRNABertConfig(FrozenConfig):
         """Width K of one attention head."""
         return self.key_size if self.key_size is not None else self.embed_dim // self.n_heads
 
-    def with_genes(self, n_genes: int) -> Self:
-        """This configuration for a gene list of a known length.
-
-        Raises:
-            ConfigError: the configuration already names another number of genes.
-        """
-        if self.n_genes not in (0, n_genes):
-            raise ConfigError(
-                f"the model configuration says n_genes {self.n_genes}, the gene list has {n_genes}: "
-                "leave n_genes out, or use the gene list that the model was made for"
-            )
-        return self.model_copy(update={"n_genes": n_genes})
-
 
 @dataclass(frozen=True)
 class BulkRNABertOutput:
@@ -109,7 +80,7 @@ class BulkRNABertOutput:
     attention: dict[int, Tensor] = field(default_factory=dict)
 
 
-class BulkRNABert(nn.Module):
+class BulkRNABert(Encoder):
     """Expression-bin embedding + gene embedding, pre-LayerNorm blocks, a linear head over the bins.
 
     No positional encoding and no final LayerNorm, as published. Genes are told apart by their embedding alone, so
@@ -119,6 +90,8 @@ class BulkRNABert(nn.Module):
     the two layers of a block that write to the residual stream divided by sqrt(2 x layers), the head at a tenth of that
     so that the first loss is near ln(bins); embeddings normal with deviation 1; biases 0.
     """
+
+    config: BulkRNABertConfig
 
     def __init__(self, config: BulkRNABertConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -140,15 +113,8 @@ class BulkRNABert(nn.Module):
             for _ in range(config.n_layers)
         )
         self.lm_head = nn.Linear(D, config.n_bins)
-        if config.has_bin_statistics:
-            self.register_buffer("bin_mean", torch.zeros(config.n_genes))
-            self.register_buffer("bin_deviation", torch.ones(config.n_genes))
+        self.add_bin_statistics()
         self._initialise(generator)
-
-    def set_bin_statistics(self, mean_G: Tensor, deviation_G: Tensor) -> None:
-        """Remember each gene's mean bin and its deviation over the training samples, shape (G,) each."""
-        self.get_buffer("bin_mean").copy_(mean_G)
-        self.get_buffer("bin_deviation").copy_(deviation_G)
 
     def start_gene_embedding(self, table: Tensor) -> None:
         """Put a table of shape (G, init_gene_embed_dim) in place of the random start of the gene embedding."""
@@ -208,6 +174,7 @@ class BulkRNABert(nn.Module):
         self,
         token_ids: Tensor,
         gene_idx: Tensor | None = None,
+        *,
         key_mask: Tensor | None = None,
         layer: int | None = None,
     ) -> Tensor:
@@ -265,58 +232,6 @@ class BulkRNABert(nn.Module):
         """Scores of the bins for chosen positions, shape (N, D) to (N, V): run the loss on masked positions only."""
         return self.lm_head(hidden_ND)  # type: ignore[no-any-return]
 
-    def sample_embedding(
-        self,
-        token_ids: Tensor,
-        layer: int | None = None,
-        pooling: Pooling = "mean",
-        gene_idx: Tensor | None = None,
-    ) -> Tensor:
-        """One vector a sample: a layer's output pooled over genes, shape (B, D) or, for `marker`, (B, 2 D), float32.
-
-        Args:
-            token_ids: Integer token ids, shape (B, G).
-            layer: Layer from 1; None: the last, as in the paper.
-            pooling: `mean` over genes, as in the paper; `max`; or `marker`, the mean beside a mean weighted by how far
-                each gene is above its usual bin (docs/decisions/0009-pooling.md).
-            gene_idx: As in `forward`.
-        Raises:
-            ConfigError: `marker` for a model that keeps no bin statistics, as imported ones.
-        """
-        weights_BG = self.marker_weights(token_ids, gene_idx) if pooling == "marker" else None
-        return self.pool(self.encode(token_ids, gene_idx, layer=layer), pooling, weights_BG)
-
-    def pool(self, hidden_BGD: Tensor, pooling: Pooling, weights_BG: Tensor | None) -> Tensor:
-        """A layer's output pooled over genes, float32; `marker` needs `weights_BG`, from `marker_weights`."""
-        hidden_BGD = hidden_BGD.float()
-        if pooling == "max":
-            return hidden_BGD.amax(dim=1)
-        mean_BD = hidden_BGD.mean(dim=1)
-        if pooling == "mean":
-            return mean_BD
-        assert weights_BG is not None
-        centred_BGD = hidden_BGD - mean_BD[:, None, :]
-        return torch.cat([mean_BD, torch.einsum("bg,bgd->bd", weights_BG, centred_BGD)], dim=1)
-
-    def embedding_width(self, pooling: Pooling) -> int:
-        """Length of a sample's embedding: D, or 2 D for `marker` pooling."""
-        return self.config.embed_dim * (2 if pooling == "marker" else 1)
-
-    def marker_weights(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
-        """Weights that sum to 1 over genes, shape (B, G): deviations above each gene's mean bin, 0 below it.
-
-        Raises:
-            ConfigError: the model keeps no bin statistics, as imported ones.
-        """
-        if not self.config.has_bin_statistics:
-            raise ConfigError("this model keeps no bin statistics, which `marker` pooling needs: use --pooling mean")
-        mean_G, deviation_G = self.get_buffer("bin_mean"), self.get_buffer("bin_deviation")
-        if gene_idx is not None:
-            mean_G, deviation_G = mean_G[gene_idx.long()], deviation_G[gene_idx.long()]
-        excess_BG = ((token_ids - mean_G) / (deviation_G + 1.0)).clamp(min=0.0)
-        excess_BG = excess_BG.masked_fill(token_ids >= self.config.n_bins, 0.0)
-        return excess_BG / excess_BG.sum(dim=1, keepdim=True).clamp(min=1e-6)
-
     def expression(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
         """Embedding of each gene's expression, before its gene's own embedding is added, shape (B, G, D)."""
         self._check_tokens(token_ids, gene_idx)
@@ -345,18 +260,3 @@ class BulkRNABert(nn.Module):
         if self.config.use_activation_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(block, x_BGD, key_mask, query_idx, use_reentrant=False)  # type: ignore[no-any-return]
         return block(x_BGD, key_mask, query_idx)  # type: ignore[no-any-return]
-
-    def _check_tokens(self, token_ids: Tensor, gene_idx: Tensor | None) -> None:
-        n_columns = self.config.n_genes if gene_idx is None else len(gene_idx)
-        if token_ids.ndim != 2 or token_ids.shape[1] != n_columns:
-            raise ValueError(
-                f"token_ids has shape {tuple(token_ids.shape)}, expected (samples, {n_columns}): "
-                "one column a gene of the model's gene list, or name a subset with gene_idx"
-            )
-        if token_ids.is_floating_point():
-            raise ValueError(f"token_ids are {token_ids.dtype}, expected integers: encode values with the tokenizer")
-
-    def _check_layers(self, layers: set[int]) -> None:
-        unknown = sorted(layer for layer in layers if not 1 <= layer <= self.config.n_layers)
-        if unknown:
-            raise ValueError(f"there is no layer {unknown[0]}: layers are numbered 1 to {self.config.n_layers}")

@@ -5,7 +5,7 @@ Shape letters: B batch, G genes, D model, E embedding, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.models.adapters import AdapterConfig, add_adapter
-from bulkrnabert.models.bulkrnabert import BulkRNABert
+from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 from bulkrnabert.models.pooling import AttentionPooling
 
@@ -29,12 +29,14 @@ class FinetunedConfig(FrozenConfig):
         adapter: What of the encoder is trained.
         pooling: Over genes: `mean` (published), `max`, `marker` (docs/decisions/0009) or `attention`, learned.
         layer: Layer whose output is pooled, from 1; None: the last.
+        gene_idx: The genes that are read, where it is a panel, as numbers of the encoder's list; None: all of them.
         heads: Sizes of each task's head, by the task's name.
     """
 
     adapter: AdapterConfig
     pooling: FinetunePooling
     layer: int | None = Field(default=None, ge=1)
+    gene_idx: tuple[int, ...] | None = Field(default=None, min_length=1)
     heads: dict[str, HeadConfig] = Field(min_length=1)
 
 
@@ -49,14 +51,17 @@ class FinetunedNetwork(nn.Module):
         config: What stands on it; the heads' `n_inputs` must be `embedding_width(encoder, pooling)`.
     """
 
-    def __init__(self, encoder: BulkRNABert, config: FinetunedConfig) -> None:
+    def __init__(self, encoder: Encoder, config: FinetunedConfig) -> None:
         super().__init__()
         width = embedding_width(encoder, config.pooling)
         for name, head in config.heads.items():
             if head.n_inputs != width:
                 raise ConfigError(f"head {name}: n_inputs {head.n_inputs}, but the pooled embedding has {width} values")
+        check_panel(encoder, config.gene_idx)
         self.config = config
         self.encoder = encoder
+        panel = None if config.gene_idx is None else torch.tensor(config.gene_idx)
+        self.register_buffer("panel", panel, persistent=False)
         add_adapter(encoder, config.adapter)
         self.attention_pooling = AttentionPooling(encoder.config.embed_dim) if config.pooling == "attention" else None
         self.heads = nn.ModuleDict({name: MLPHead(head) for name, head in config.heads.items()})
@@ -64,12 +69,25 @@ class FinetunedNetwork(nn.Module):
         self.register_buffer("embedding_scale", torch.ones(width))
 
     def pooled(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
-        """Pooled embedding as it comes, shape (B, E), float32."""
+        """Pooled embedding as it comes, shape (B, E), float32.
+
+        Args:
+            token_ids: Shape (B, C): a column a gene of the panel where there is one, else of the encoder.
+            gene_idx: Which of these genes the columns are, where a subset is fed; None: all.
+        """
+        gene_idx = self.encoder_genes(gene_idx)
         if self.attention_pooling is not None:
             hidden_BGD = self.encoder.encode(token_ids, gene_idx, layer=self.config.layer).float()
             return self.attention_pooling(hidden_BGD)  # type: ignore[no-any-return]
         assert self.config.pooling != "attention"
         return self.encoder.sample_embedding(token_ids, self.config.layer, self.config.pooling, gene_idx)
+
+    def encoder_genes(self, gene_idx: Tensor | None = None) -> Tensor | None:
+        """Genes of the network's input (those of the panel, or some of them) as numbers of the encoder's list."""
+        if self.config.gene_idx is None:
+            return gene_idx
+        panel = self.get_buffer("panel")
+        return panel if gene_idx is None else panel[gene_idx.long()]
 
     def standardised(self, pooled_BE: Tensor) -> Tensor:
         """Centred and scaled embedding, shape (B, E)."""
@@ -139,7 +157,22 @@ class FinetunedNetwork(nn.Module):
         self.load_state_dict(dict(tensors), strict=False)
 
 
-def embedding_width(encoder: BulkRNABert, pooling: FinetunePooling) -> int:
+def check_panel(encoder: Encoder, gene_idx: Sequence[int] | None) -> None:
+    """Refuse a panel that an encoder cannot read.
+
+    Raises:
+        ConfigError: the encoder reads all of its genes at once, or a gene is named twice or is not in its list.
+    """
+    if gene_idx is None:
+        return
+    if not encoder.reads_subsets:
+        raise ConfigError(f"{type(encoder).__name__} reads all of its genes at once: leave the gene panel out")
+    n_genes = encoder.config.n_genes
+    if len(set(gene_idx)) != len(gene_idx) or not all(0 <= gene < n_genes for gene in gene_idx):
+        raise ConfigError(f"a gene panel names each gene once, as a number below {n_genes}, the genes of the encoder")
+
+
+def embedding_width(encoder: Encoder, pooling: FinetunePooling) -> int:
     """Length E of a pooled embedding."""
     if pooling == "attention":
         return AttentionPooling(encoder.config.embed_dim).width

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.keys import CONFIG_JSON, WEIGHTS
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
+from bulkrnabert.models.encoder import Encoder, EncoderConfig
+from bulkrnabert.models.gexbert import GexBERT, GexBERTConfig
+from bulkrnabert.models.mojo import Mojo, MojoConfig
 from bulkrnabert.provenance import atomic_path, write_json
 
 BULKRNABERT = "bulkrnabert"
+MOJO = "mojo"
+GEXBERT = "gexbert"
 
 
 @dataclass(frozen=True)
 class ModelKind:
     """A model class with the class of its configuration."""
 
-    config: type[BulkRNABertConfig]
-    network: type[BulkRNABert]
+    config: type[EncoderConfig]
+    network: Callable[[Any, torch.Generator | None], Encoder]
 
 
-MODELS = {BULKRNABERT: ModelKind(BulkRNABertConfig, BulkRNABert)}
+MODELS = {
+    BULKRNABERT: ModelKind(BulkRNABertConfig, BulkRNABert),
+    MOJO: ModelKind(MojoConfig, Mojo),
+    GEXBERT: ModelKind(GexBERTConfig, GexBERT),
+}
 
 
 def model_kind(name: str) -> ModelKind:
@@ -41,7 +50,14 @@ def model_kind(name: str) -> ModelKind:
     return MODELS[name]
 
 
-def build_model(name: str, config: FrozenConfig, generator: torch.Generator | None = None) -> BulkRNABert:
+def model_name(network: Encoder) -> str:
+    """Name under which a network's class is registered."""
+    name = next((name for name, kind in MODELS.items() if type(network) is kind.network), None)
+    assert name is not None, f"{type(network).__name__} is not registered"
+    return name
+
+
+def build_model(name: str, config: EncoderConfig, generator: torch.Generator | None = None) -> Encoder:
     """A new model with random weights, drawn from `generator` (torch's own when left out)."""
     kind = model_kind(name)
     if not isinstance(config, kind.config):
@@ -61,9 +77,8 @@ def save_network(folder: Path, model: nn.Module, tensors: Mapping[str, Tensor] |
     """
     from safetensors.torch import save_file
 
-    name = next((name for name, kind in MODELS.items() if type(model) is kind.network), None)
-    assert name is not None, f"{type(model).__name__} is not registered"
-    assert isinstance(model, BulkRNABert)
+    assert isinstance(model, Encoder)
+    name = model_name(model)
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if tensors is None else tensors
     whole = {key: value.detach().float().cpu().contiguous() for key, value in state.items()}
@@ -91,7 +106,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_network(folder: Path) -> BulkRNABert:
+def load_network(folder: Path) -> Encoder:
     """The model of a checkpoint folder, on the CPU, in evaluation mode.
 
     Raises:
@@ -115,7 +130,7 @@ def load_network(folder: Path) -> BulkRNABert:
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     with torch.device("meta"):
-        model = kind.network(config)
+        model = kind.network(config, None)
     load_strictly(model, read_safetensors(folder / WEIGHTS), str(folder / WEIGHTS))
     return model.eval()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from torch import Tensor
 from bulkrnabert import keys
 from bulkrnabert.data.masking import Purpose, mask_tokens, n_masked, seeded_generator
 from bulkrnabert.errors import DataError
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.mixture import SampleOrder
 
 MIN_VALIDATION_SAMPLES = 8
@@ -40,31 +40,61 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """Tensors of one pass through the model: inputs (B, G), masked_idx and targets (B, M), gene_idx (G,) or None."""
+class Batch:
+    """Tensors of one pass through a model, on the CPU: its fields, in the order in which the objective takes them."""
+
+    def arguments(self, device: torch.device) -> list[Tensor | None]:
+        """The tensors on a device."""
+        values: list[Tensor | None] = [getattr(self, field.name) for field in fields(self)]
+        return [None if value is None else value.to(device) for value in values]
+
+
+@dataclass(frozen=True)
+class MicroBatch(Batch):
+    """Masked samples: inputs (B, G), masked_idx and targets (B, M), gene_idx (G,) or None for all genes."""
 
     inputs: Tensor
     masked_idx: Tensor
     targets: Tensor
     gene_idx: Tensor | None
 
-    def to(self, device: torch.device) -> MicroBatch:
-        """The same batch on a device."""
-        return MicroBatch(
-            inputs=self.inputs.to(device),
-            masked_idx=self.masked_idx.to(device),
-            targets=self.targets.to(device),
-            gene_idx=None if self.gene_idx is None else self.gene_idx.to(device),
-        )
-
 
 @dataclass(frozen=True)
 class ValidationBatch:
-    """A pass of the validation: its tensors, the genes that its columns are, and whether it counts."""
+    """A pass of the validation, and whether it counts."""
 
-    batch: MicroBatch
-    genes: NDArray[np.int64]
+    batch: Batch
     counts: bool
+
+
+@dataclass(frozen=True)
+class ValidationShare:
+    """Rows of one pass of the validation.
+
+    Attributes:
+        number: Which batch of the validation it is, from 0.
+        rows: Its rows.
+        counts: False where a process only repeats a batch to keep step with the others.
+    """
+
+    number: int
+    rows: NDArray[np.int64]
+    counts: bool
+
+
+def validation_shares(validation_idx: NDArray[np.int64], rank: int, world_size: int) -> Iterator[ValidationShare]:
+    """One process's batches of the validation part.
+
+    Every process gets equally many, because under ZeRO 3 all run a pass together; the last ones may repeat a batch,
+    which does not count.
+    """
+    n_batches = math.ceil(len(validation_idx) / VALIDATION_BATCH_SIZE)
+    for turn in range(math.ceil(n_batches / world_size)):
+        number = turn * world_size + rank
+        counts = number < n_batches
+        number = min(number, n_batches - 1)
+        rows = validation_idx[number * VALIDATION_BATCH_SIZE : (number + 1) * VALIDATION_BATCH_SIZE]
+        yield ValidationShare(number, rows, counts)
 
 
 def split_off_validation(samples: pd.DataFrame, fraction: float, seed: int) -> Parts:
@@ -118,7 +148,7 @@ class BatchSource:
         token_ids: NDArray[np.uint8],
         parts: Parts,
         order: SampleOrder,
-        config: TrainConfig,
+        config: MaskedTrainConfig,
         n_bins: int,
         seed: int,
     ) -> None:
@@ -149,24 +179,18 @@ class BatchSource:
         """Samples `start` to `start + size` of the global batch of a step; all of a step see the same genes."""
         genes = self._genes("genes", step, self.n_genes_at(step))
         places = range(start, start + size)
-        return self._mask(self.rows(step)[start : start + size], genes, "mask", [(step, row) for row in places])
+        return self.mask(self.rows(step)[start : start + size], genes, "mask", [(step, row) for row in places])
 
     def validation_batches(self, rank: int, world_size: int) -> Iterator[ValidationBatch]:
         """This process's share of the validation part: the same masks at every call.
 
-        Each batch has a gene subset of its own, so that together they cover more of the genes. Every process gets
-        equally many, because under ZeRO 3 all run a pass together; the last ones may repeat a batch, which does not
-        count.
+        Each batch has a gene subset of its own, so that together they cover more of the genes.
         """
-        n_batches = math.ceil(len(self.parts.validation_idx) / VALIDATION_BATCH_SIZE)
-        for turn in range(math.ceil(n_batches / world_size)):
-            number = turn * world_size + rank
-            counts = number < n_batches
-            number = min(number, n_batches - 1)
-            rows = self.parts.validation_idx[number * VALIDATION_BATCH_SIZE : (number + 1) * VALIDATION_BATCH_SIZE]
-            positions: list[tuple[int, ...]] = [(int(row),) for row in rows]
-            genes = self._genes("validation_genes", number, self._subset)
-            yield ValidationBatch(self._mask(rows, genes, "validation_mask", positions), genes, counts)
+        for share in validation_shares(self.parts.validation_idx, rank, world_size):
+            positions: list[tuple[int, ...]] = [(int(row),) for row in share.rows]
+            genes = self._genes("validation_genes", share.number, self._subset)
+            batch = self.mask(share.rows, genes, "validation_mask", positions)
+            yield ValidationBatch(batch, share.counts)
 
     def most_frequent_bins(self) -> NDArray[np.int64]:
         """The bin that each gene has most often in the rows trained on, shape (genes,): the baseline to beat."""
@@ -184,13 +208,14 @@ class BatchSource:
         generator = seeded_generator(self._seed, purpose, position)
         return np.sort(generator.choice(self.n_genes, size=n_wanted, replace=False, shuffle=False))
 
-    def _mask(
+    def mask(
         self,
         rows: NDArray[np.int64],
         gene_idx: NDArray[np.int64],
         mask_purpose: Purpose,
         mask_positions: list[tuple[int, ...]],
     ) -> MicroBatch:
+        """These rows and genes as a batch, each row masked by the draw of its own position."""
         masked = mask_tokens(
             self._token_ids[np.ix_(rows, gene_idx)],
             [seeded_generator(self._seed, mask_purpose, *position) for position in mask_positions],

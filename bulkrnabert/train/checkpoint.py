@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 from torch import Tensor
 
 from bulkrnabert import keys
-from bulkrnabert.errors import CheckpointError, ConfigError
+from bulkrnabert.errors import CheckpointError, RunMeAgain
 from bulkrnabert.models.registry import read_safetensors
 from bulkrnabert.provenance import atomic_path, sha256_file, write_json
 
@@ -78,14 +78,14 @@ class StateFolder:
         """Hold the folder while training, so that two runs do not write to it at once.
 
         Raises:
-            ConfigError: another process still holds it after half a minute.
+            RunMeAgain: another process still holds it after half a minute, as on a node that the scheduler gave up.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as handle:
             deadline = time.monotonic() + _LOCK_WAIT_S
             while not _try_lock(handle.fileno()):
                 if time.monotonic() > deadline:
-                    raise ConfigError(f"{self.folder}: another run is training in this folder: wait for it, or stop it")
+                    raise RunMeAgain(f"{self.folder}: another run is training in this folder: wait for it, or stop it")
                 time.sleep(0.2)
             yield self
 

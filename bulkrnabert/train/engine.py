@@ -8,9 +8,9 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from bulkrnabert.train.batches import MicroBatch
+from bulkrnabert.train.batches import Batch
 from bulkrnabert.train.config import TrainConfig
-from bulkrnabert.train.losses import MaskedLanguageModel, MaskedPrediction
+from bulkrnabert.train.losses import Objective, Prediction
 
 MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
@@ -31,9 +31,9 @@ class Engine(Protocol):
     rank: int
     world_size: int
     device: torch.device
-    objective: MaskedLanguageModel
+    objective: Objective
 
-    def accumulate(self, batch: MicroBatch) -> MaskedPrediction:
+    def accumulate(self, batch: Batch) -> Prediction:
         """Forward and backward of one micro-batch of the step; gradients add up to their mean."""
         ...
 
@@ -92,11 +92,10 @@ def load_parameter_moments(
             optimizer.state[parameter][moment] = moments[f"{moment}/{name}"].to(parameter.device, copy=True)
 
 
-def run_objective(objective: nn.Module, batch: MicroBatch, device: torch.device) -> MaskedPrediction:
+def run_objective(objective: nn.Module, batch: Batch, device: torch.device) -> Prediction:
     """One forward pass on a device."""
-    moved = batch.to(device)
-    prediction = objective(moved.inputs, moved.masked_idx, moved.targets, moved.gene_idx)
-    assert isinstance(prediction, MaskedPrediction)
+    prediction = objective(*batch.arguments(device))
+    assert isinstance(prediction, Prediction)
     return prediction
 
 
@@ -113,14 +112,14 @@ class TorchEngine:
     rank = 0
     world_size = 1
 
-    def __init__(self, objective: MaskedLanguageModel, config: TrainConfig, device: torch.device) -> None:
+    def __init__(self, objective: Objective, config: TrainConfig, device: torch.device) -> None:
         self.device = device
         self.objective = objective.to(device)
         self._n_accumulated = config.accumulation(n_processes=1)
         self._clip_norm = config.clip_norm
         self._optimizer = build_optimizer(self.objective, config)
 
-    def accumulate(self, batch: MicroBatch) -> MaskedPrediction:
+    def accumulate(self, batch: Batch) -> Prediction:
         """As `Engine.accumulate`."""
         prediction = run_objective(self.objective, batch, self.device)
         (prediction.loss / self._n_accumulated).backward()  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.train.batches import MicroBatch
+from bulkrnabert.train.batches import Batch
 from bulkrnabert.train.config import TrainConfig
 from bulkrnabert.train.engine import (
     MOMENTS,
@@ -25,7 +25,7 @@ from bulkrnabert.train.engine import (
     parameter_moments,
     run_objective,
 )
-from bulkrnabert.train.losses import MaskedLanguageModel, MaskedPrediction
+from bulkrnabert.train.losses import Objective, Prediction
 
 ZeroStage = Literal[0, 1, 2, 3]
 
@@ -69,9 +69,7 @@ class DeepSpeedEngine:
 
     name = "deepspeed"
 
-    def __init__(
-        self, objective: MaskedLanguageModel, config: TrainConfig, device: torch.device, zero_stage: ZeroStage
-    ) -> None:
+    def __init__(self, objective: Objective, config: TrainConfig, device: torch.device, zero_stage: ZeroStage) -> None:
         deepspeed = _import_deepspeed()
         deepspeed.init_distributed(verbose=False)
         self.device = device
@@ -106,7 +104,7 @@ class DeepSpeedEngine:
         if zero_stage > 0:
             self._prepare_moments()
 
-    def accumulate(self, batch: MicroBatch) -> MaskedPrediction:
+    def accumulate(self, batch: Batch) -> Prediction:
         """As `Engine.accumulate`."""
         if self._n_pending:
             self._engine.step()  # between the micro-batches of a step it only counts

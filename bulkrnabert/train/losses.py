@@ -1,10 +1,11 @@
-"""The pretraining objective: the loss of the masked positions, and how well they are predicted.
+"""What an objective is; masked language modelling: the loss of masked positions, and how well they are predicted.
 
 Shape letters: B batch, G genes, M masked positions of a sample, N masked positions of a batch, D model, V bins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,27 +16,52 @@ from torch.nn import functional
 
 from bulkrnabert.data.masking import IGNORED
 from bulkrnabert.models.bulkrnabert import BulkRNABert
+from bulkrnabert.models.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class MaskedPrediction:
-    """What the model makes of the masked positions of a micro-batch.
+class Prediction:
+    """What an objective makes of a micro-batch.
 
     Attributes:
-        loss: Cross-entropy in nats, summed over the positions with a target and divided by B x M, scalar.
-        n_correct: Positions whose most likely bin is the true one, scalar.
-        n_targets: Positions with a target, scalar.
-        predicted: Most likely bins, shape (B, M).
+        loss: To be minimised, scalar: a sum over the batch divided by what the sizes of its tensors alone give, so that
+            the mean over micro-batches does not depend on how the global batch is cut.
+        sums: Named counts and sums, scalars, which add up over micro-batches and processes; always the same names in
+            the same order.
     """
 
     loss: Tensor
-    n_correct: Tensor
-    n_targets: Tensor
+    sums: Mapping[str, Tensor]
+
+
+class Objective(nn.Module):
+    """A network with its loss, so that an engine wraps one module whose output is the loss.
+
+    Attributes:
+        network: What is trained; it holds every parameter, the objective has none of its own.
+        forward: The loss of a micro-batch; takes the tensors of the batch in the order of its fields.
+    """
+
+    network: Encoder
+    forward: Callable[..., Prediction]
+
+
+@dataclass(frozen=True)
+class MaskedPrediction(Prediction):
+    """What the model makes of the masked positions of a micro-batch.
+
+    The loss is the cross-entropy in nats, summed over the positions with a target and divided by B x M. Sums:
+    `n_correct`, the positions whose most likely bin is the true one, and `n_targets`, those with a target.
+
+    Attributes:
+        predicted: Most likely bins, shape (B, M).
+    """
+
     predicted: Tensor
 
 
-class MaskedLanguageModel(nn.Module):
-    """An encoder with its objective, so that an engine wraps one module whose output is the loss.
+class MaskedLanguageModel(Objective):
+    """A BulkRNABert with the objective of masked language modelling.
 
     The head runs on the masked positions only: no (B, G, V) tensor is ever held. So does the last block, but for its
     keys and values.
@@ -44,6 +70,8 @@ class MaskedLanguageModel(nn.Module):
         network: The encoder.
         use_bf16: Run the encoder under bfloat16 autocast; weights and loss stay float32.
     """
+
+    network: BulkRNABert
 
     def __init__(self, network: BulkRNABert, use_bf16: bool = False) -> None:
         super().__init__()
@@ -73,8 +101,7 @@ class MaskedLanguageModel(nn.Module):
         predicted_N = logits_NV.argmax(dim=-1)
         return MaskedPrediction(
             loss=loss,
-            n_correct=(predicted_N == targets_N).sum(),
-            n_targets=(targets_N != IGNORED).sum(),
+            sums={"n_correct": (predicted_N == targets_N).sum(), "n_targets": (targets_N != IGNORED).sum()},
             predicted=predicted_N.view_as(targets_BM),
         )
 

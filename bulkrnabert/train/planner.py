@@ -1,4 +1,4 @@
-"""What a pretraining run will need before it starts: memory, time and price, and settings that fit.
+"""What a BulkRNABert's pretraining will need before it starts: memory, time and price, and settings that fit.
 
 Sizes are counted tensor by tensor as in `models.layers`; times are operations over a rate (`planner_cpu` measures it).
 """
@@ -14,10 +14,10 @@ from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.bulkrnabert import BulkRNABertConfig
 from bulkrnabert.models.layers import GENES_A_PIECE, PIECEWISE_FROM_GENES
 from bulkrnabert.train.batches import VALIDATION_BATCH_SIZE
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.devices import Device
 from bulkrnabert.train.engine_deepspeed import ZeroStage
-from bulkrnabert.train.loop import flops_per_sample
+from bulkrnabert.train.recipes_bulkrnabert import flops_per_sample
 
 FP32 = 4
 BF16 = 2
@@ -42,7 +42,7 @@ class Job:
     """
 
     model: BulkRNABertConfig
-    train: TrainConfig
+    train: MaskedTrainConfig
     n_samples: int
     n_devices: int
     is_bf16: bool

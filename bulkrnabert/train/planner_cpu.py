@@ -14,9 +14,10 @@ from bulkrnabert.data.masking import n_masked
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
 from bulkrnabert.train.batches import MicroBatch
 from bulkrnabert.train.engine import build_optimizer, run_objective
-from bulkrnabert.train.loop import flops_per_sample, peak_memory_bytes
+from bulkrnabert.train.loop import peak_memory_bytes
 from bulkrnabert.train.losses import MaskedLanguageModel
 from bulkrnabert.train.planner import Job, Settings, recomputed_flops
+from bulkrnabert.train.recipes_bulkrnabert import flops_per_sample
 
 MOST_GENES = 2048
 TOKENS_AT_ONCE = 4096

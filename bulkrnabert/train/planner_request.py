@@ -8,7 +8,7 @@ from pathlib import Path
 from bulkrnabert.config import preset_path
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.bulkrnabert import BulkRNABertConfig
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.devices import CPU, Device, devices_path, read_devices
 from bulkrnabert.train.engine_deepspeed import ZeroStage
 from bulkrnabert.train.planner import (
@@ -60,15 +60,18 @@ class PlanRequest:
 
 
 def make_plan(request: PlanRequest) -> Plan:
-    """Plan a run; on `cpu`, some seconds are measured.
+    """Plan the pretraining of a BulkRNABert; on `cpu`, some seconds are measured.
 
     Raises:
-        ConfigError: a configuration, a device or their combination is wrong.
+        ConfigError: a configuration, a device or their combination is wrong, or is that of another model.
     """
-    model = BulkRNABertConfig.from_yaml(request.model_config or preset_path("model", request.preset))
-    train = TrainConfig.from_yaml(request.train_config or preset_path("train", request.preset))
+    try:
+        model = BulkRNABertConfig.from_yaml(request.model_config or preset_path("model", request.preset))
+        train = MaskedTrainConfig.from_yaml(request.train_config or preset_path("train", request.preset))
+    except ConfigError as error:
+        raise ConfigError(f"{error}\nOnly a BulkRNABert can be planned, no other model") from error
     if request.steps is not None:
-        train = TrainConfig.from_mapping({**train.model_dump(), "steps": request.steps}, "--steps")
+        train = MaskedTrainConfig.from_mapping({**train.model_dump(), "steps": request.steps}, "--steps")
     is_cpu = request.device == CPU
     job = Job(
         model=model.with_genes(request.n_genes),

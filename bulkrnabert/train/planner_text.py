@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from bulkrnabert import keys
 from bulkrnabert.train.planner import GIB, USABLE_SHARE, Choice, Job, Speed
 
 HOUR_S = 3600
@@ -56,6 +57,7 @@ class Plan:
         memory = self.choice.memory
         return {
             "verdict": self.verdict,
+            "model": keys.BULKRNABERT,
             "device": self.device_name,
             "n_devices": self.job.n_devices,
             "n_genes": self.job.model.n_genes,
@@ -84,8 +86,8 @@ def render(plan: Plan) -> str:
         f"{plan.verdict.upper()}: {_gib(memory.total)} of {_gib(plan.memory_bytes)} a device"
         + ("" if plan.choice.fits else f" (at most {USABLE_SHARE:.0%} may be planned)"),
         "",
-        f"Run        {job.n_parameters / 1e6:.2f} M parameters, {job.model.n_genes} genes, {job.n_samples} samples; "
-        f"{job.train.steps} steps of {job.train.global_batch_size} samples = {_epochs(job)}",
+        f"Run        BulkRNABert of {job.n_parameters / 1e6:.2f} M parameters, {job.model.n_genes} genes, "
+        f"{job.n_samples} samples; {job.train.steps} steps of {job.train.global_batch_size} samples = {_epochs(job)}",
         f"Device     {job.n_devices} x {plan.device_name}, {'bf16' if job.is_bf16 else 'fp32'}",
         f"Settings   micro_batch_size {settings.micro_batch_size} (configured {job.train.micro_batch_size}, largest "
         f"that fits {plan.largest_micro_batch}), activation checkpointing "

@@ -11,7 +11,7 @@ import pytest
 from bulkrnabert import keys
 from bulkrnabert.data.tokenizer import BinnedTokenizer
 from bulkrnabert.data.tokens import Tokens
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ def tokens() -> Tokens:
         samples=samples,
         token_ids=(level + rng.integers(0, 3, level.shape)).astype(np.uint8),
         gene_ids=tuple(f"ENSG{gene:011d}" for gene in range(30)),
-        tokenizer=BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=5.0),
+        tokenizers={"rnaseq": BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=5.0)},
         split_id="r0f0",
         split_sha256="ab" * 32,
     )
 
 
 @pytest.fixture
-def train_config() -> TrainConfig:
-    return TrainConfig(
+def train_config() -> MaskedTrainConfig:
+    return MaskedTrainConfig(
         steps=8,
         global_batch_size=4,
         micro_batch_size=2,

@@ -11,7 +11,7 @@ from bulkrnabert import keys
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import DataError
 from bulkrnabert.train.batches import BatchSource, Parts, split_off_validation
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.mixture import mix_cohorts
 
 
@@ -19,13 +19,13 @@ def frame(patients: list[str], parts: list[str]) -> pd.DataFrame:
     return pd.DataFrame({keys.PATIENT_ID: patients, keys.PART: parts})
 
 
-def batch_source(token_ids: np.ndarray, samples: pd.DataFrame, parts: Parts, config: TrainConfig) -> BatchSource:
+def batch_source(token_ids: np.ndarray, samples: pd.DataFrame, parts: Parts, config: MaskedTrainConfig) -> BatchSource:
     order = mix_cohorts(samples, parts.fit_idx, config.cohort_weights, config.steps * config.global_batch_size * 20, 0)
     return BatchSource(token_ids, parts, order, config, n_bins=64, seed=0)
 
 
 @pytest.fixture
-def source(tokens: Tokens, train_config: TrainConfig) -> BatchSource:
+def source(tokens: Tokens, train_config: MaskedTrainConfig) -> BatchSource:
     parts = split_off_validation(tokens.samples, train_config.validation_fraction, seed=0)
     return batch_source(tokens.token_ids, tokens.samples, parts, train_config)
 
@@ -94,7 +94,7 @@ def test_columns_are_the_genes_they_say(source: BatchSource, tokens: Tokens) -> 
     assert (np.take_along_axis(expected, batch.masked_idx.numpy(), axis=1) == batch.targets.numpy()).all()
 
 
-def test_all_genes_when_the_subset_is_larger(tokens: Tokens, train_config: TrainConfig) -> None:
+def test_all_genes_when_the_subset_is_larger(tokens: Tokens, train_config: MaskedTrainConfig) -> None:
     parts = split_off_validation(tokens.samples, 0.05, seed=0)
     config = train_config.model_copy(update={"genes_per_step": 500})
     source = batch_source(tokens.token_ids, tokens.samples, parts, config)
@@ -113,7 +113,7 @@ def test_validation_is_the_same_however_it_is_shared_out(source: BatchSource) ->
     assert sum(len(part) for part in shared) == sum(len(part) for part in alone) == len(source.parts.validation_idx)
 
 
-def test_most_frequent_bins_by_hand(train_config: TrainConfig) -> None:
+def test_most_frequent_bins_by_hand(train_config: MaskedTrainConfig) -> None:
     token_ids = np.array([[1, 65], [1, 65], [2, 3], [2, 0], [2, 0], [9, 9]], dtype=np.uint8)
     samples = frame([f"P{row}" for row in range(6)], [keys.TRAIN] * 6)
     parts = Parts(fit_idx=np.arange(5), validation_idx=np.array([5]))
@@ -121,7 +121,7 @@ def test_most_frequent_bins_by_hand(train_config: TrainConfig) -> None:
     assert list(source.most_frequent_bins()) == [2, 0]  # a missing value (65) is no bin
 
 
-def test_the_last_steps_see_all_genes(tokens: Tokens, train_config: TrainConfig) -> None:
+def test_the_last_steps_see_all_genes(tokens: Tokens, train_config: MaskedTrainConfig) -> None:
     parts = split_off_validation(tokens.samples, 0.05, seed=0)
     config = train_config.model_copy(update={"full_length_steps": 2})
     source = batch_source(tokens.token_ids, tokens.samples, parts, config)

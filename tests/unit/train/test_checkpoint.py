@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bulkrnabert.errors import CheckpointError, ConfigError
+from bulkrnabert.errors import CheckpointError, RunMeAgain
 from bulkrnabert.train import checkpoint
 from bulkrnabert.train.checkpoint import StateFolder, TrainingState
 
@@ -129,7 +129,7 @@ def test_two_runs_do_not_share_a_folder(folder: StateFolder, monkeypatch: pytest
     other.start()
     try:
         assert ready.wait(30)
-        with pytest.raises(ConfigError, match="another run is training in this folder"), folder.locked():
+        with pytest.raises(RunMeAgain, match="another run is training in this folder"), folder.locked():
             pass
     finally:
         done.set()

@@ -6,7 +6,7 @@ import pytest
 
 from bulkrnabert.config import preset_names, preset_path
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.schedule import learning_rate
 
 SMALL = {
@@ -21,7 +21,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", preset_names("train"))
 def test_every_preset_loads_and_has_a_model_of_its_name(name: str) -> None:
-    config = TrainConfig.from_yaml(preset_path("train", name))
+    config = MaskedTrainConfig.from_yaml(preset_path("train", name))
     assert config.accumulation(1) >= 1
     assert name in preset_names("model")
 
@@ -31,7 +31,7 @@ def test_the_presets_are_there() -> None:
 
 
 def test_paper_preset_sees_twelve_billion_tokens() -> None:
-    config = TrainConfig.from_yaml(preset_path("train", "paper"))
+    config = MaskedTrainConfig.from_yaml(preset_path("train", "paper"))
     assert config.steps * config.global_batch_size * 19062 == pytest.approx(12e9, rel=0.02)
     assert config.global_batch_size * 19062 == pytest.approx(3e6, rel=0.02)
     for n_processes in (1, 2, 4, 8):
@@ -50,18 +50,18 @@ def test_paper_preset_sees_twelve_billion_tokens() -> None:
 )
 def test_wrong_settings(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        TrainConfig.from_mapping({**SMALL, **change}, "test")
+        MaskedTrainConfig.from_mapping({**SMALL, **change}, "test")
 
 
 def test_accumulation() -> None:
-    config = TrainConfig.from_mapping(SMALL, "test")
+    config = MaskedTrainConfig.from_mapping(SMALL, "test")
     assert [config.accumulation(n) for n in (1, 2, 4)] == [4, 2, 1]
     with pytest.raises(ConfigError, match="not a multiple of micro_batch_size 2 x 3 processes"):
         config.accumulation(3)
 
 
 def test_schedule_by_hand() -> None:
-    config = TrainConfig.from_mapping({**SMALL, "warmup_fraction": 0.2, "min_lr_ratio": 0.5}, "test")
+    config = MaskedTrainConfig.from_mapping({**SMALL, "warmup_fraction": 0.2, "min_lr_ratio": 0.5}, "test")
     rates = [learning_rate(step, config) for step in range(10)]
     assert rates[:3] == [0.5, 1.0, 1.0]  # two steps of warm-up, then the cosine starts at the peak
     assert rates[9] == pytest.approx(0.5)
@@ -69,5 +69,5 @@ def test_schedule_by_hand() -> None:
 
 
 def test_schedule_without_warm_up_and_with_one_step() -> None:
-    config = TrainConfig.from_mapping({**SMALL, "steps": 1, "warmup_fraction": 0.0}, "test")
+    config = MaskedTrainConfig.from_mapping({**SMALL, "steps": 1, "warmup_fraction": 0.0}, "test")
     assert learning_rate(0, config) == 1.0

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ import torch
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import RunMeAgain, TrainingError
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
-from bulkrnabert.train.batches import BatchSource, split_off_validation
+from bulkrnabert.train.batches import split_off_validation
 from bulkrnabert.train.checkpoint import StateFolder
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.engine import TorchEngine, build_optimizer
-from bulkrnabert.train.loop import Trainer, TrainingResult, flops_per_sample
-from bulkrnabert.train.losses import MaskedLanguageModel
+from bulkrnabert.train.loop import Trainer, TrainingResult
+from bulkrnabert.train.losses import MaskedLanguageModel, MaskedPrediction
 from bulkrnabert.train.mixture import mix_cohorts
+from bulkrnabert.train.recipes import RunData
+from bulkrnabert.train.recipes_bulkrnabert import BulkRNABertRecipe, flops_per_sample
 from bulkrnabert.train.records import RecordWriter
 from bulkrnabert.train.stopping import StopWatch
 
@@ -44,23 +47,23 @@ Run = Callable[..., tuple[TrainingResult, dict[str, torch.Tensor]]]
 
 
 @pytest.fixture
-def run(tokens: Tokens, train_config: TrainConfig, tmp_path: Path) -> Run:
+def run(tokens: Tokens, train_config: MaskedTrainConfig, tmp_path: Path) -> Run:
     def start(
-        config: TrainConfig = train_config, model: BulkRNABertConfig = MODEL, stop: StopWatch | None = None
+        config: MaskedTrainConfig = train_config, model: BulkRNABertConfig = MODEL, stop: StopWatch | None = None
     ) -> tuple[TrainingResult, dict[str, torch.Tensor]]:
         states = StateFolder(tmp_path, {}, keep_best=True)
         state = states.load()
-        network = BulkRNABert(model, torch.Generator().manual_seed(0))
-        if state is not None:
-            network.load_state_dict(dict(state.weights))
-        engine = TorchEngine(MaskedLanguageModel(network), config, torch.device("cpu"))
-        if state is not None:
-            engine.load_moments(state.moments, state.step)
         parts = split_off_validation(tokens.samples, 0.05, 0)
         order = mix_cohorts(tokens.samples, parts.fit_idx, None, config.steps * config.global_batch_size, seed=0)
-        source = BatchSource(tokens.token_ids, parts, order, config, 64, seed=0)
+        recipe = BulkRNABertRecipe(model, RunData(tokens, parts, order, config, seed=0))
+        network = recipe.build()
+        if state is not None:
+            network.load_state_dict(dict(state.weights))
+        engine = TorchEngine(recipe.objective(network, use_bf16=False), config, torch.device("cpu"))
+        if state is not None:
+            engine.load_moments(state.moments, state.step)
         with RecordWriter(states.records_path, state.records_bytes if state else 0) as records:
-            trainer = Trainer(engine, source, config, model, 0, states, records, stop or StopWatch(None, time.time()))
+            trainer = Trainer(engine, recipe, states, records, stop or StopWatch(None, time.time()))
             result = trainer.run(state.step if state else 0)
         return result, {name: value.detach().clone() for name, value in network.named_parameters()}
 
@@ -82,19 +85,23 @@ def test_records_of_a_run(run: Run, tmp_path: Path) -> None:
     assert [record["step"] for record in found if record["kind"] == "train"] == list(range(1, 9))
     assert found[0]["loss"] == pytest.approx(math.log(64), abs=0.3)
     assert found[-1]["loss"] == result.validation.loss
-    assert 0 <= result.validation.baseline_accuracy <= 1
+    assert list(found[0]) == ["kind", "step", "loss", "masked_accuracy", "baseline_accuracy", "spearman", "n_samples"]
+    assert list(found[1]) == ["kind", "step", "loss", "masked_accuracy", "lr", "grad_norm", "tokens_per_s"]
+    assert 0 <= found[0]["baseline_accuracy"] <= 1
     assert result.speed.n_steps == 8
     assert result.speed.peak_memory_bytes > 1e6
 
 
-def test_it_learns_more_than_the_most_frequent_bin_knows(run: Run, train_config: TrainConfig) -> None:
+def test_it_learns_more_than_the_most_frequent_bin_knows(run: Run, train_config: MaskedTrainConfig) -> None:
     config = train_config.model_copy(
         update={"steps": 400, "learning_rate": 1e-2, "global_batch_size": 16, "micro_batch_size": 16}
     )
     result, _ = run(config.model_copy(update={"validate_every": 400, "checkpoint_every": 400}))
-    assert result.validation.masked_accuracy > result.validation.baseline_accuracy + 0.03
-    assert result.validation.spearman is not None
-    assert result.validation.spearman > 0.9
+    accuracy, baseline, correlation = (
+        result.validation.measures[name] or 0.0 for name in ("masked_accuracy", "baseline_accuracy", "spearman")
+    )
+    assert accuracy > baseline + 0.03
+    assert correlation > 0.9
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
@@ -115,7 +122,7 @@ def test_stopped_and_resumed_is_the_same_run(
     assert [(record["kind"], record["step"], record["loss"]) for record in records(tmp_path)] == whole
 
 
-def test_a_changed_seed_would_be_noticed(run: Run, tmp_path: Path, train_config: TrainConfig) -> None:
+def test_a_changed_seed_would_be_noticed(run: Run, tmp_path: Path, train_config: MaskedTrainConfig) -> None:
     """The control of the test above: other masks give other weights."""
     _, first = run()
     for path in sorted(tmp_path.rglob("*"), reverse=True):
@@ -124,7 +131,7 @@ def test_a_changed_seed_would_be_noticed(run: Run, tmp_path: Path, train_config:
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
-def test_accumulation_changes_rounding_only(run: Run, tmp_path: Path, train_config: TrainConfig) -> None:
+def test_accumulation_changes_rounding_only(run: Run, tmp_path: Path, train_config: MaskedTrainConfig) -> None:
     run(train_config.model_copy(update={"micro_batch_size": 4}))
     whole = [record["loss"] for record in records(tmp_path)]
     for path in sorted(tmp_path.rglob("*"), reverse=True):
@@ -141,12 +148,10 @@ def test_a_loss_that_is_not_finite_stops_training(run: Run, tmp_path: Path, monk
     forward = MaskedLanguageModel.forward
     calls = iter(range(1000))
 
-    def broken(self: MaskedLanguageModel, *batch: torch.Tensor) -> object:
+    def broken(self: MaskedLanguageModel, *batch: torch.Tensor) -> MaskedPrediction:
         prediction = forward(self, *batch)
         if torch.is_grad_enabled() and next(calls) >= 10:  # two micro-batches a step: the sixth step
-            return type(prediction)(
-                prediction.loss * math.nan, prediction.n_correct, prediction.n_targets, prediction.predicted
-            )
+            return replace(prediction, loss=prediction.loss * math.nan)
         return prediction
 
     monkeypatch.setattr(MaskedLanguageModel, "forward", broken)
@@ -158,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_training(run: Run, tmp_path: Path, monk
     assert all(bool(torch.isfinite(value).all()) for value in found.weights.values())
 
 
-def test_no_weight_decay_on_norms_biases_and_tables(train_config: TrainConfig) -> None:
+def test_no_weight_decay_on_norms_biases_and_tables(train_config: MaskedTrainConfig) -> None:
     objective = MaskedLanguageModel(BulkRNABert(MODEL))
     decayed, others = build_optimizer(objective, train_config).param_groups
     assert decayed["weight_decay"] == train_config.weight_decay

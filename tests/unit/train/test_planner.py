@@ -15,9 +15,8 @@ from bulkrnabert.errors import ConfigError
 from bulkrnabert.models import layers
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
 from bulkrnabert.train import planner, planner_cpu, planner_request
-from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.devices import devices_path, read_devices
-from bulkrnabert.train.loop import flops_per_sample
 from bulkrnabert.train.losses import MaskedLanguageModel
 from bulkrnabert.train.planner import (
     GIB,
@@ -32,11 +31,12 @@ from bulkrnabert.train.planner import (
     run_time,
 )
 from bulkrnabert.train.planner_cpu import CpuSpeed, calibrate, cpu_step_seconds
+from bulkrnabert.train.recipes_bulkrnabert import flops_per_sample
 
 MODEL = BulkRNABertConfig(
     n_genes=200, embed_dim=16, init_gene_embed_dim=8, n_heads=2, ffn_embed_dim=32, n_layers=3, n_bins=64
 )
-TRAIN = TrainConfig(
+TRAIN = MaskedTrainConfig(
     steps=100, global_batch_size=8, micro_batch_size=4, learning_rate=1e-3, validate_every=50, checkpoint_every=50
 )
 JOB = Job(model=MODEL, train=TRAIN, n_samples=100, n_devices=1, is_bf16=False)
@@ -226,7 +226,7 @@ def plan(*arguments: str) -> int:
 def test_a_gpu_plan_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan("--device", "h200") == 0
     text = capsys.readouterr().out
-    assert text.startswith("GO: ") and "6.01 M parameters" in text
+    assert text.startswith("GO: ") and "BulkRNABert of 6.01 M parameters" in text
     assert "assumed, not measured" in text and "EXAMPLE price" in text
     assert plan("--device", "h200", "--price-per-hour", "2", "--mfu", "0.3") == 0
     text = capsys.readouterr().out
@@ -237,7 +237,7 @@ def test_a_gpu_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--device", "a100", "--n-devices", "4", "--zero-stage", "2", "--price-per-hour", "2", "--json")
     assert plan(*arguments) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["verdict"] == "go" and found["settings"]["zero_stage"] == 2
+    assert found["verdict"] == "go" and found["model"] == "bulkrnabert" and found["settings"]["zero_stage"] == 2
     assert found["device_hours"] == pytest.approx(4 * found["hours"])
     assert found["price"] == pytest.approx(2 * found["device_hours"])
     parts = found["memory_bytes"]
@@ -252,6 +252,13 @@ def test_no_go_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert plan("--device", "toy", "--devices", str(tmp_path / "devices.yaml")) == 2
     text = capsys.readouterr().out
     assert text.startswith("NO-GO") and "Nothing leaner fits" in text
+
+
+def test_sizes_of_another_model_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.yaml").write_text("embed_dim: 16\nn_layers: 1\ndecoder_layers: 2\n")
+    assert plan("--model-config", str(tmp_path / "other.yaml")) == 2
+    message = capsys.readouterr().err
+    assert "`decoder_layers`: Extra inputs" in message and "Only a BulkRNABert can be planned" in message
 
 
 def test_a_cpu_plan_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
