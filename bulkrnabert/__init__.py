@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulkrnabert.downstream.embed import embed
+    from bulkrnabert.downstream.encode import encode_omics
     from bulkrnabert.downstream.pretrained import load
 
-__all__ = ["embed", "load"]
+__all__ = ["embed", "encode_omics", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from bulkrnabert.downstream.embed import embed
 
         return embed
+    if name == "encode_omics":
+        from bulkrnabert.downstream.encode import encode_omics
+
+        return encode_omics
     raise AttributeError(f"module 'bulkrnabert' has no attribute {name!r}")

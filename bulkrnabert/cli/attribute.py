@@ -12,8 +12,8 @@ from bulkrnabert import keys
 from bulkrnabert.cli._grouped_help import grouped
 
 if TYPE_CHECKING:
-    from bulkrnabert.downstream.attribute import Method
     from bulkrnabert.downstream.attribution_gradients import Baseline
+    from bulkrnabert.downstream.attribution_study import Method
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def command(
     keeps_samples: bool,
     seed: int,
 ) -> None:
-    """Which genes a prediction rests on, for each class (or cohort).
+    """Which genes a prediction of a BulkRNABert rests on, for each class (or cohort).
 
     Integrated gradients share out the difference between a sample's output and the output at the baseline among its
     genes: the logit of the predicted class above the mean of all classes, or the log hazard. A value above 0 speaks for
@@ -124,7 +124,8 @@ def command(
       enrichment.tsv     with --gmt: overlap of the first genes with each set, and ranks of the set's genes
       attribution.json   settings, agreement of the members, first genes
     """
-    from bulkrnabert.downstream.attribute import AttributeRequest, attribute_table
+    from bulkrnabert.downstream.attribute import attribute_table
+    from bulkrnabert.downstream.attribution_study import AttributeRequest
     from bulkrnabert.provenance import require_writable
 
     require_writable(out)

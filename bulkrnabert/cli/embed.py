@@ -1,4 +1,4 @@
-"""`bulkrnabert embed`: checkpoint and expression to one vector a sample."""
+"""`bulkrnabert embed`: a checkpoint and profiles to one vector a sample."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bulkrnabert.cli._tables import table_files, table_options
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bulkrnabert.models.bulkrnabert import Pooling
+    from bulkrnabert.models.encoder import Pooling
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,7 @@ logger = logging.getLogger(__name__)
     help="Folder that `pretrain` or `import-weights` wrote.",
 )
 @click.option("--cohorts", type=click.Path(path_type=Path), help="Folder that `preprocess` wrote; it states its unit.")
-@click.option("--table", type=click.Path(path_type=Path), help="A table of your own; needs --unit.")
-@click.option("--unit", help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), zscore, …")
-@click.option("--format", "file_format", help="Format of --table.  [default: by its name and content]")
+@table_options
 @click.option("--layer", type=click.IntRange(min=1), help="Layer whose output is pooled.  [default: the last]")
 @click.option(
     "--pooling",
@@ -43,6 +42,8 @@ def command(
     table: Path | None,
     unit: str | None,
     file_format: str | None,
+    methylation: Path | None,
+    methylation_unit: str | None,
     layer: int | None,
     pooling: Pooling,
     batch_size: int | None,
@@ -52,25 +53,19 @@ def command(
 
     Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
     there, and the share that a sample lacks is recorded as missing_share. Values are converted from the stated unit; a
-    unit that cannot become the model's is refused. Uses a GPU (bf16) when there is one.
+    unit that cannot become the model's is refused. A model of RNA-seq and methylation (mojo) takes either or both;
+    what a sample does not have is <mask>. Uses a GPU (bf16) when there is one.
 
-    Writes .h5ad (obsm["X_bulkrnabert"], sample columns in obs, provenance in uns) or .parquet (sample_id,
+    Writes .h5ad (obsm["X_<model>"], as X_bulkrnabert; sample columns in obs, provenance in uns) or .parquet (sample_id,
     missing_share, values).
     """
-    if (cohorts is None) == (table is None):
-        raise ConfigError("give either --cohorts or --table")
-    if (unit is None) != (table is None):
-        raise ConfigError("--unit belongs to --table: a table needs it, a cohorts folder states its own")
-    if file_format is not None and table is None:
-        raise ConfigError("--format belongs to --table")
-    from bulkrnabert.downstream.embed_files import EmbedRequest, embed_cohorts, embed_table
+    if (cohorts is None) == (table is None and methylation is None):
+        raise ConfigError("give either --cohorts or --table (or --methylation, or both tables)")
+    files = table_files(table, unit, file_format, methylation, methylation_unit)
+    from bulkrnabert.downstream.embed_files import EmbedRequest, embed_cohorts, embed_tables
     from bulkrnabert.provenance import require_writable
 
     require_writable(out)
     request = EmbedRequest(checkpoint, layer, pooling, batch_size, out)
-    if cohorts is not None:
-        shape = embed_cohorts(request, cohorts)
-    else:
-        assert table is not None and unit is not None
-        shape = embed_table(request, table, unit, file_format)
+    shape = embed_tables(request, files) if cohorts is None else embed_cohorts(request, cohorts)
     logger.info("%d samples x %d dimensions written to %s", *shape, out)

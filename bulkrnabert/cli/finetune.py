@@ -26,8 +26,8 @@ from bulkrnabert.errors import ConfigError
     "--tokens",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Folder that `tokenize` wrote, of all samples; one for each checkpoint.  [default: the expression in "
-    "--cohorts through each checkpoint's own tokenizer, as imported weights need it]",
+    help="Folder that `tokenize` wrote, of all samples; one for each checkpoint.  [default: the values in --cohorts "
+    "through each checkpoint's own tokenizer, as imported weights need it]",
 )
 @click.option(
     "--cohorts",
@@ -78,6 +78,12 @@ from bulkrnabert.errors import ConfigError
     help="Settings to try in each fold (rates, adapter, pooling, epochs), judged inside its training part.  [default: "
     "none]",
 )
+@click.option(
+    "--panel",
+    type=click.Path(path_type=Path),
+    help="File with gene ids, one a line: the model reads these genes alone, and `predict` needs no others. Not for "
+    "mojo, which reads all of its genes.  [default: all genes of the checkpoint]",
+)
 @click.option("--fold", "only_folds", multiple=True, help="Run this fold only, as r0f1; may be repeated.")
 @click.option(
     "--final",
@@ -106,6 +112,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     The number of epochs (and with --tune the settings) is chosen on patients set aside from the training part; test
     patients are never looked at. A step of survival sees every training sample, so the gradient is that of the whole
     risk set whatever the micro-batch and the number of processes.
+
+    A model of several omics (mojo) learns from every sample that has one of them, and is also judged with each omic
+    alone: predictions.parquet has the methods "…, RNA-seq alone" and "…, methylation alone" beside the whole.
 
     Writes OUT/model (a member a fold, for `bulkrnabert predict`; holds no patient's data), OUT/predictions.parquet (out
     of fold, for `bulkrnabert evaluate`; with two tasks predictions.cancer_type.parquet and

@@ -10,6 +10,7 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._tables import table_files, table_options
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,13 +29,7 @@ logger = logging.getLogger(__name__)
     required=True,
     help="Folder of a fine-tuned model: the `model` folder that `finetune` wrote.",
 )
-@click.option("--table", type=click.Path(path_type=Path), required=True, help="Expression of the new samples.")
-@click.option("--unit", required=True, help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), …")
-@click.option(
-    "--format",
-    "file_format",
-    help="Format of --table: tsv, csv, parquet, h5ad, gct, star_counts.  [default: by its name and content]",
-)
+@table_options
 @click.option(
     "--cohort",
     help="Cohort whose baseline hazard the samples share; for survival.  [default: all training samples together]",
@@ -62,9 +57,11 @@ logger = logging.getLogger(__name__)
 )
 def command(
     model_folder: Path,
-    table: Path,
-    unit: str,
+    table: Path | None,
+    unit: str | None,
     file_format: str | None,
+    methylation: Path | None,
+    methylation_unit: str | None,
     cohort: str | None,
     labels: Path | None,
     label_column: str | None,
@@ -75,7 +72,8 @@ def command(
     """Predict the samples of a table with a fine-tuned model.
 
     Genes are matched by id, in any order, with or without Ensembl versions; at least half of the model's genes must be
-    there, the rest is fed as missing. The model's members, one a fold, are averaged.
+    there, the rest is fed as missing; of a model of a gene panel, half of the panel. The model's members, one a fold,
+    are averaged. A model of RNA-seq and methylation (mojo) takes either or both.
 
     Writes a row a sample: sample_id; for classes predicted, confidence (0 to 1), confidence_spread and a column
     probability_<class> each; for survival risk (log of the cumulative hazard, higher is worse), risk_spread and
@@ -84,19 +82,30 @@ def command(
     """
     if label_column is not None and labels is None:
         raise ConfigError("--label-column belongs to --labels")
+    files = table_files(table, unit, file_format, methylation, methylation_unit)
+    if not files:
+        raise ConfigError("give the new samples with --table, or --methylation for a model that reads it")
     from bulkrnabert.cli._device import torch_device
     from bulkrnabert.data.sources.files import read_expression
+    from bulkrnabert.downstream.encode import refuse_unknown_omic
     from bulkrnabert.downstream.finetuned_folder import load_finetuned
-    from bulkrnabert.downstream.predict import check_out, predict_table, write_table
+    from bulkrnabert.downstream.predict import check_out, predict_tables, write_table
     from bulkrnabert.provenance import describe_run, require_writable
 
     check_out(out)
     require_writable(out)
     model = load_finetuned(model_folder)
-    expression = read_expression(table, file_format or "", missing="keep")
-    frame = predict_table(model, expression, unit, cohort, torch_device(device))
-    inputs = {"model": model_folder / keys.CONFIG_JSON, **({"table": table} if table.is_file() else {})}
-    write_table(frame, out, describe_run("predict", {"unit": unit, "cohort": cohort}, inputs))
+    for omic in files:
+        refuse_unknown_omic(model.members[0].inputs, omic)
+    tables = {
+        omic: (read_expression(file.path, file.file_format or "", missing="keep"), file.unit)
+        for omic, file in files.items()
+    }
+    frame = predict_tables(model, tables, cohort, torch_device(device))
+    inputs = {"model": model_folder / keys.CONFIG_JSON}
+    inputs |= {f"{omic} table": file.path for omic, file in files.items() if file.path.is_file()}
+    units = {omic: file.unit for omic, file in files.items()}
+    write_table(frame, out, describe_run("predict", {"unit": units, "cohort": cohort}, inputs))
     logger.info("%d samples predicted by %d members written to %s", len(frame), len(model.members), out)
     if labels is not None:
         logger.warning(

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
-from bulkrnabert.errors import ConfigError
+from bulkrnabert.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bulkrnabert.data.published_splits import Form
     from bulkrnabert.data.splits import Protocol
 
 logger = logging.getLogger(__name__)
+
+ANY = "any"
+PAIRED = "paired"
 
 
 @click.command("split")
@@ -29,11 +32,12 @@ logger = logging.getLogger(__name__)
     "--modality",
     "modalities",
     multiple=True,
-    type=click.Choice(["rnaseq", "methylation"]),
+    type=click.Choice(["rnaseq", "methylation", ANY, PAIRED]),
     default=("rnaseq",),
     show_default=True,
-    help="Only samples that have this modality are in the splits, in training as in judging; with both, samples that "
-    "have either. Encoders and heads of RNA-seq need rnaseq alone.",
+    help="Only samples that have this modality are in the splits, in training as in judging; any: samples of every "
+    "modality, once each, as models of several omics take them; paired: those that have every modality, so that all "
+    "models can be judged on the same samples. Encoders and heads of RNA-seq need rnaseq or paired.",
 )
 @click.option(
     "--folds",
@@ -83,6 +87,11 @@ logger = logging.getLogger(__name__)
     help="What the cancer-type job predicts: the cohort, or a column of clinical.tsv.",
 )
 @click.option("--min-events", default=10, show_default=True, help="Fewest events for a survival job.")
+@click.option(
+    "--frozen",
+    type=click.Path(path_type=Path, exists=True),
+    help="splits.tsv of an earlier run, in place of drawing: its patients keep their folds, new ones are dealt out.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 def command(
     cohorts: Path,
@@ -96,6 +105,7 @@ def command(
     form: Form,
     label_column: str,
     min_events: int,
+    frozen: Path | None,
     out: Path,
 ) -> None:
     """Draw patient-grouped folds, stratified by cohort and event; or hold out cohorts; or read published splits.
@@ -108,12 +118,16 @@ def command(
     import pandas as pd
 
     from bulkrnabert.data import splits as splitting
+    from bulkrnabert.data.frozen_splits import extend_splits
     from bulkrnabert.data.holdouts import leave_cohorts_out, make_paper_splits
+    from bulkrnabert.data.omics import join_samples
     from bulkrnabert.data.probe_jobs import plan_jobs
     from bulkrnabert.data.published_splits import match_published, read_published
     from bulkrnabert.data.tables import modalities_of, read_samples
     from bulkrnabert.provenance import require_writable
 
+    if frozen is not None and (published is not None or left_out or protocol == "paper"):
+        raise ConfigError("--frozen says the folds: leave out --published, --leave-out and --protocol paper")
     if published is not None and left_out:
         raise ConfigError("--published and --leave-out are given together: choose one")
     if protocol == "paper" and (published is not None or left_out):
@@ -122,17 +136,30 @@ def command(
         )
     require_writable(out / keys.SPLITS_TSV)
     present = modalities_of(cohorts)
+    is_paired = PAIRED in modalities
+    if is_paired or ANY in modalities:
+        modalities = present
     if present and not set(modalities) & set(present):
         raise ConfigError(f"{cohorts}: has samples of {present[0]} only; split them with --modality {present[0]}")
     samples = read_samples(cohorts, modalities[0] if len(set(modalities)) == 1 else None)
+    if len(set(modalities)) > 1 and set(modalities) == set(present):
+        joined = join_samples({name: read_samples(cohorts, name) for name in present})
+        logger.info("%s", joined.describe())
+        if is_paired:
+            samples = joined.samples[joined.is_paired].reset_index(drop=True)
+            if samples.empty:
+                raise DataError(f"{cohorts}: no sample has both {' and '.join(present)}: split with --modality any")
     n_elsewhere = len(read_samples(cohorts)) - len(samples)
     if n_elsewhere:
-        logger.info("%d samples have no %s and are in no split; see --modality", n_elsewhere, " or ".join(modalities))
+        needed = (" and " if is_paired else " or ").join(modalities)
+        logger.info("%d samples do not have %s and are in no split; see --modality", n_elsewhere, needed)
     clinical = splitting.read_clinical(cohorts / keys.CLINICAL_TSV)
     if published is not None:
         matched = match_published(samples, read_published(published, form))
         splits = matched.splits
         splitting.write_tsv(matched.unmatched, out / keys.UNMATCHED_TSV)
+    elif frozen is not None:
+        splits = extend_splits(splitting.read_splits(frozen), samples, clinical, seed, label_column)
     elif left_out:
         splits = leave_cohorts_out(samples, left_out)
     elif protocol == "paper":

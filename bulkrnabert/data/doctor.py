@@ -26,7 +26,7 @@ from bulkrnabert.data.doctor_scale import check_unit, describe_scale, look_at
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format, read_expression
 from bulkrnabert.data.tables import MAX_MISSING_SHARE
-from bulkrnabert.data.tokenizer import BinnedTokenizer
+from bulkrnabert.data.tokenizer_file import read_tokenizers
 from bulkrnabert.data.units import Unit, parse_unit, stored_unit, to_stored
 from bulkrnabert.errors import BulkRNABertError, DataError
 
@@ -256,7 +256,7 @@ def _examine_conversion(doctor: _Doctor, table: ExpressionTable, annotation: Gen
     if request.checkpoint is None:
         return
     try:
-        trained_on = BinnedTokenizer.load(request.checkpoint / keys.TOKENIZER_JSON).unit
+        trained_on = read_tokenizers(request.checkpoint / keys.TOKENIZER_JSON)[keys.RNASEQ].unit
     except BulkRNABertError as error:
         doctor.failed("checkpoint", error, "a checkpoint folder", "name a folder that `pretrain` wrote")
         return

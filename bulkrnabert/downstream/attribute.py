@@ -3,124 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.sources.files import ExpressionTable, read_expression
+from bulkrnabert.downstream.attribution_files import write_attributions
 from bulkrnabert.downstream.attribution_gradients import (
-    DEFAULT_STEPS,
     Attributions,
     Baseline,
     integrated_gradients,
+    require_bulkrnabert,
     resolve_baseline,
 )
-from bulkrnabert.downstream.attribution_summary import FloatArray, GroupSummary, gene_table, summarise_group
-from bulkrnabert.downstream.embed import choose_batch_size, encode_expression
-from bulkrnabert.downstream.enrichment import GeneSets, describe_sets, enrich, match_sets, read_gmt
+from bulkrnabert.downstream.attribution_study import AttributeRequest, Explained, StudiedMember, Study, Tokens
+from bulkrnabert.downstream.attribution_summary import FloatArray, GroupSummary, summarise_group
+from bulkrnabert.downstream.embed import choose_batch_size
+from bulkrnabert.downstream.encode import encode_expression
+from bulkrnabert.downstream.enrichment import match_sets, read_gmt
 from bulkrnabert.downstream.finetuned_folder import FinetunedModel, load_finetuned
-from bulkrnabert.downstream.pretrained import PretrainedModel, load
+from bulkrnabert.downstream.pretrained import load
 from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.logs import shows_progress
-from bulkrnabert.models.finetuned import FinetunedNetwork
-from bulkrnabert.provenance import atomic_path, describe_run, sha256_lines, write_json
 
 logger = logging.getLogger(__name__)
 
-Method = Literal["ig", "attention"]
-Tokens = npt.NDArray[np.uint8]
-STAGE = "attribute"
 ALL_SAMPLES = "all"
 LARGE_DELTA = 0.05
-
-
-@dataclass(frozen=True)
-class AttributeRequest:
-    """What `attribute` is asked for.
-
-    Attributes:
-        model: Folder of a fine-tuned model; or None.
-        checkpoint: Folder of a pretrained encoder, for attention; or None.
-        table: Expression to explain.
-        unit: Its unit.
-        file_format: Its format; None to go by the name.
-        method: `ig`: integrated gradients of an output; `attention`: attention that each gene gets.
-        task: Task of the model; None where it has only one.
-        classes: Classes whose samples are explained; empty for all.
-        baseline: For `ig`; None for the default.
-        n_steps: For `ig`: points of the path.
-        points_at_once: For `ig`: points that go through the network together; chosen when None.
-        layers: For `attention`, from 1; empty for the layer that predictions are made from.
-        genes: A `genes.tsv` with symbols; or None.
-        gmt: Gene sets; or None.
-        n_top: Genes of a class that count as first.
-        n_samples: Samples to explain at most, spread evenly over the classes; None for all.
-        keeps_samples: Write every sample's values as well.
-        seed: Of the choice of samples.
-        out: Folder to write.
-    """
-
-    model: Path | None
-    checkpoint: Path | None
-    table: Path
-    unit: str
-    out: Path
-    file_format: str | None = None
-    method: Method = "ig"
-    task: str | None = None
-    classes: tuple[str, ...] = ()
-    baseline: Baseline | None = None
-    n_steps: int = DEFAULT_STEPS
-    points_at_once: int | None = None
-    layers: tuple[int, ...] = ()
-    genes: Path | None = None
-    gmt: Path | None = None
-    n_top: int = 50
-    n_samples: int | None = 100
-    keeps_samples: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One network with the tokens of the chosen samples; `network` is None for a bare encoder."""
-
-    name: str
-    encoder: PretrainedModel
-    network: FinetunedNetwork | None
-    token_ids: Tokens
-
-
-@dataclass(frozen=True)
-class _Study:
-    """What is explained: members, samples, and the group of each sample."""
-
-    members: list[_Member]
-    task: str | None
-    sample_ids: npt.NDArray[np.object_]
-    groups: npt.NDArray[np.object_]
-    class_idx: npt.NDArray[np.int64]
-    genes: GeneVocabulary
-
-
-@dataclass(frozen=True)
-class _Explained:
-    """Values of one method: per layer (None for gradients) and member, and a row a sample of what is known of it."""
-
-    values: dict[int | None, list[FloatArray]]
-    samples: pd.DataFrame
-    settings: dict[str, Any]
 
 
 def attribute_table(request: AttributeRequest) -> list[GroupSummary]:
@@ -141,7 +59,7 @@ def attribute_table(request: AttributeRequest) -> list[GroupSummary]:
         for layer, members in explained.values.items()
         for name in sorted(set(study.groups))
     ]
-    _write(request, study, explained, groups, matched)
+    write_attributions(request, study, explained, groups, matched)
     return groups
 
 
@@ -161,7 +79,7 @@ def choose_samples(
     return np.sort(order[np.lexsort((np.arange(len(order)), turn))[:n_samples]])
 
 
-def _prepare(request: AttributeRequest) -> _Study:
+def _prepare(request: AttributeRequest) -> Study:
     if (request.model is None) == (request.checkpoint is None):
         raise ConfigError("give either --model, of `finetune`, or --checkpoint, of an encoder")
     if request.model is None and request.method == "ig":
@@ -178,7 +96,9 @@ def _prepare(request: AttributeRequest) -> _Study:
         if request.task is not None or request.classes:
             raise ConfigError("--task and --class belong to --model: an encoder has no classes")
         encoder = load(request.checkpoint).to(device)
-        members = [_Member("encoder", encoder, None, encode_expression(encoder, table, request.unit).token_ids)]
+        require_bulkrnabert(encoder.network)
+        token_ids = encode_expression(encoder, table, request.unit).token_ids
+        members = [StudiedMember("encoder", encoder, None, encoder.gene_ids, token_ids)]
         groups = _cohorts(table)
         return _chosen(request, members, None, sample_ids, groups, np.zeros(len(groups), dtype=np.int64), table)
     model = load_finetuned(request.model)
@@ -208,14 +128,17 @@ def _choose_task(model: FinetunedModel, request: AttributeRequest) -> str:
     return task
 
 
-def _members(model: FinetunedModel, table: ExpressionTable, unit: str, device: torch.device) -> list[_Member]:
-    encoded: dict[str, Tokens] = {}
+def _members(model: FinetunedModel, table: ExpressionTable, unit: str, device: torch.device) -> list[StudiedMember]:
+    encoded: dict[tuple[str, tuple[str, ...]], Tokens] = {}
     members = []
     for member in model.members:
-        sha256 = member.encoder.weights_sha256
-        if sha256 not in encoded:
-            encoded[sha256] = encode_expression(member.encoder, table, unit).token_ids
-        members.append(_Member(member.split_id, member.encoder, member.network.to(device), encoded[sha256]))
+        require_bulkrnabert(member.network.encoder)
+        inputs = member.inputs
+        key = member.encoder.weights_sha256, inputs.gene_ids
+        if key not in encoded:
+            encoded[key] = encode_expression(inputs, table, unit).token_ids
+        network = member.network.to(device)
+        members.append(StudiedMember(member.split_id, member.encoder, network, inputs.gene_ids, encoded[key]))
     return members
 
 
@@ -225,7 +148,7 @@ def _cohorts(table: ExpressionTable) -> npt.NDArray[np.object_]:
     return table.obs[keys.COHORT].to_numpy(dtype=object)
 
 
-def _class_probabilities(members: Sequence[_Member], task: str) -> npt.NDArray[np.float64]:
+def _class_probabilities(members: Sequence[StudiedMember], task: str) -> npt.NDArray[np.float64]:
     """Mean of the members' probabilities, shape (samples, classes)."""
     every = []
     for member in members:
@@ -246,13 +169,13 @@ def _class_probabilities(members: Sequence[_Member], task: str) -> npt.NDArray[n
 
 def _chosen(
     request: AttributeRequest,
-    members: Sequence[_Member],
+    members: Sequence[StudiedMember],
     task: str | None,
     sample_ids: pd.Index[Any],
     groups: npt.NDArray[np.object_],
     class_idx: npt.NDArray[np.int64],
     table: ExpressionTable,
-) -> _Study:
+) -> Study:
     wanted = np.flatnonzero(np.isin(groups, list(request.classes))) if request.classes else np.arange(len(groups))
     if not len(wanted):
         counts = ", ".join(f"{name}: {n}" for name, n in pd.Series(groups).value_counts().items())
@@ -260,8 +183,8 @@ def _chosen(
     rows = wanted[choose_samples(groups[wanted], request.n_samples, np.random.default_rng(request.seed))]
     if len(rows) < len(wanted):
         logger.info("%d of %d samples are explained, drawn evenly over the groups (--samples)", len(rows), len(wanted))
-    return _Study(
-        members=[_Member(member.name, member.encoder, member.network, member.token_ids[rows]) for member in members],
+    return Study(
+        members=[replace(member, token_ids=member.token_ids[rows]) for member in members],
         task=task,
         sample_ids=sample_ids.to_numpy(dtype=object)[rows],
         groups=groups[rows],
@@ -270,11 +193,11 @@ def _chosen(
     )
 
 
-def _named_genes(members: Sequence[_Member], table: ExpressionTable, path: Path | None) -> GeneVocabulary:
+def _named_genes(members: Sequence[StudiedMember], table: ExpressionTable, path: Path | None) -> GeneVocabulary:
     """Genes that every member has, in the order of the first, with symbols from a list, or from the table."""
-    common = set(members[0].encoder.gene_ids).intersection(*(member.encoder.gene_ids for member in members))
-    gene_ids = [gene_id for gene_id in members[0].encoder.gene_ids if gene_id in common]
-    n_all = len(set().union(*(member.encoder.gene_ids for member in members)))
+    common = set(members[0].gene_ids).intersection(*(member.gene_ids for member in members))
+    gene_ids = [gene_id for gene_id in members[0].gene_ids if gene_id in common]
+    n_all = len(set().union(*(member.gene_ids for member in members)))
     if n_all > len(gene_ids):
         logger.info(
             "%d genes are in every member of the model; %d that some lack are left out",
@@ -291,7 +214,7 @@ def _named_genes(members: Sequence[_Member], table: ExpressionTable, path: Path 
     return GeneVocabulary(bare.gene_ids, tuple(symbols.get(gene_id, "") for gene_id in gene_ids), bare.gene_types)
 
 
-def _explain_gradients(request: AttributeRequest, study: _Study) -> _Explained:
+def _explain_gradients(request: AttributeRequest, study: Study) -> Explained:
     assert study.task is not None
     if request.layers:
         raise ConfigError("--layer belongs to --method attention: an attribution goes through all layers")
@@ -307,7 +230,7 @@ def _explain_gradients(request: AttributeRequest, study: _Study) -> _Explained:
             len(study.sample_ids),
             request.n_steps,
             baseline,
-            len(member.encoder.gene_ids),
+            len(member.gene_ids),
         )
         found = integrated_gradients(
             member.network,
@@ -323,20 +246,21 @@ def _explain_gradients(request: AttributeRequest, study: _Study) -> _Explained:
     samples = _sample_frame(study, every)
     n_inexact = _warn_of_deltas(samples, request.n_steps)
     settings = {"baseline": sorted(baselines), "n_steps": request.n_steps, "n_inexact": n_inexact}
-    return _Explained({None: values}, samples, settings)
+    return Explained({None: values}, samples, settings)
 
 
-def _explain_attention(request: AttributeRequest, study: _Study) -> _Explained:
+def _explain_attention(request: AttributeRequest, study: Study) -> Explained:
     if request.baseline is not None:
         raise ConfigError("--baseline belongs to --method ig: attention has none")
     layers = sorted(set(request.layers))
     values: dict[int | None, list[FloatArray]] = {}
     for member in study.members:
-        encoder = member.encoder.network
+        encoder = require_bulkrnabert(member.encoder.network)
         n_layers = encoder.config.n_layers
         if layers and layers[-1] > n_layers:
             raise ConfigError(f"there is no layer {layers[-1]}: this model's layers are numbered 1 to {n_layers}")
         used = None if member.network is None else member.network.config.layer
+        genes = None if member.network is None else member.network.encoder_genes()
         device = next(encoder.parameters()).device
         rows = tqdm(
             range(len(member.token_ids)), desc=f"attention {member.name}", unit="sample", disable=not shows_progress()
@@ -346,22 +270,22 @@ def _explain_attention(request: AttributeRequest, study: _Study) -> _Explained:
         for row in rows:
             ids_1G = torch.from_numpy(member.token_ids[row : row + 1]).to(device)
             with torch.inference_mode():
-                received = encoder.attention_received(ids_1G, layers or [used or n_layers])
+                received = encoder.attention_received(ids_1G, layers or [used or n_layers], genes)
             for layer, share_1G in received.items():
                 # Times the genes: 1 is an even share, whatever the length of the list.
                 parts.setdefault(layer, []).append(share_1G[0].cpu().numpy() * share_1G.shape[1])
         for layer, of_samples in parts.items():
             values.setdefault(layer, []).append(_common_columns(member, np.stack(of_samples), study.genes))
     samples = pd.DataFrame({keys.SAMPLE_ID: study.sample_ids, keys.CLASS: study.groups})
-    return _Explained(values, samples, {"layers": [layer for layer in values if layer is not None]})
+    return Explained(values, samples, {"layers": [layer for layer in values if layer is not None]})
 
 
-def _common_columns(member: _Member, values: FloatArray, genes: GeneVocabulary) -> FloatArray:
-    columns = pd.Index(member.encoder.gene_ids).get_indexer(pd.Index(genes.gene_ids))
+def _common_columns(member: StudiedMember, values: FloatArray, genes: GeneVocabulary) -> FloatArray:
+    columns = pd.Index(member.gene_ids).get_indexer(pd.Index(genes.gene_ids))
     return values[:, columns]
 
 
-def _sample_frame(study: _Study, every: Sequence[Attributions]) -> pd.DataFrame:
+def _sample_frame(study: Study, every: Sequence[Attributions]) -> pd.DataFrame:
     """A row a sample and member: what was explained, and how far the attributions' sum is from it."""
     frames = []
     for member, found in zip(study.members, every, strict=True):
@@ -398,115 +322,3 @@ def _warn_of_deltas(samples: pd.DataFrame, n_steps: int) -> int:
             n_steps,
         )
     return int(is_inexact.sum())
-
-
-def _write(
-    request: AttributeRequest,
-    study: _Study,
-    explained: _Explained,
-    groups: Sequence[GroupSummary],
-    sets: GeneSets | None,
-) -> None:
-    with atomic_path(request.out) as folder:
-        folder.mkdir()
-        _write_tsv(folder / keys.ATTRIBUTIONS_TSV, gene_table(groups, study.genes))
-        _write_tsv(folder / keys.ATTRIBUTED_SAMPLES_TSV, explained.samples)
-        if sets is not None:
-            tables = [_enriched(group, request.n_top, sets, study.genes) for group in groups]
-            _write_tsv(folder / keys.ENRICHMENT_TSV, pd.concat(tables, ignore_index=True))
-        if request.keeps_samples:
-            _write_samples(folder, study, explained)
-        write_json(folder / keys.ATTRIBUTION_JSON, _summary(request, study, explained, groups, sets))
-        write_json(folder / keys.PROVENANCE_JSON, _provenance(request))
-
-
-def _write_tsv(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_csv(path, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
-
-
-def _enriched(group: GroupSummary, n_top: int, sets: GeneSets, genes: GeneVocabulary) -> pd.DataFrame:
-    frame = enrich(group.mean_abs, n_top, sets, genes)
-    frame.insert(0, keys.LAYER, "" if group.layer is None else str(group.layer))
-    frame.insert(0, keys.CLASS, group.name)
-    return frame
-
-
-def _write_samples(folder: Path, study: _Study, explained: _Explained) -> None:
-    """A row a sample (and layer): the mean over members, in the order of `genes.txt`."""
-    (folder / keys.GENES_TXT).write_text("".join(f"{gene_id}\n" for gene_id in study.genes.gene_ids), encoding="utf-8")
-    n_genes = len(study.genes)
-    schema = pa.schema(
-        [
-            (keys.SAMPLE_ID, pa.string()),
-            (keys.CLASS, pa.string()),
-            (keys.LAYER, pa.int32()),
-            (keys.VALUES, pa.list_(pa.float32(), n_genes)),
-        ],
-        metadata={keys.META_GENES_SHA256: sha256_lines(study.genes.gene_ids)},
-    )
-    with pq.ParquetWriter(folder / keys.ATTRIBUTIONS_PARQUET, schema) as writer:
-        for layer, members in explained.values.items():
-            mean = np.mean(members, axis=0).astype(np.float32)
-            arrays = [
-                pa.array(study.sample_ids.tolist(), pa.string()),
-                pa.array([str(name) for name in study.groups], pa.string()),
-                pa.array([layer] * len(mean), pa.int32()),
-                pa.FixedSizeListArray.from_arrays(pa.array(mean.ravel()), n_genes),
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-
-def _summary(
-    request: AttributeRequest,
-    study: _Study,
-    explained: _Explained,
-    groups: Sequence[GroupSummary],
-    sets: GeneSets | None,
-) -> dict[str, Any]:
-    return {
-        "version": 1,
-        "method": request.method,
-        "task": study.task,
-        "members": [member.name for member in study.members],
-        "n_genes": len(study.genes),
-        "n_top": request.n_top,
-        **explained.settings,
-        "gene_sets": None if sets is None else describe_sets(sets),
-        "groups": [_group_record(group, study.genes, request.n_top) for group in groups],
-    }
-
-
-def _group_record(group: GroupSummary, genes: GeneVocabulary, n_top: int) -> Mapping[str, Any]:
-    return {
-        keys.CLASS: group.name,
-        keys.LAYER: group.layer,
-        "n_samples": group.n_samples,
-        "n_members": group.n_members,
-        "rank_correlation": group.rank_correlation,
-        "top_overlap": group.top_overlap,
-        "top": [genes.symbols[column] or genes.gene_ids[column] for column in group.top(n_top)],
-    }
-
-
-def _provenance(request: AttributeRequest) -> dict[str, Any]:
-    model = request.model or request.checkpoint
-    assert model is not None
-    inputs = {"model": model / keys.CONFIG_JSON}
-    inputs |= {
-        role: path
-        for role, path in (("table", request.table), ("genes", request.genes), ("gmt", request.gmt))
-        if path is not None and path.is_file()
-    }
-    parameters = {
-        "unit": request.unit,
-        "method": request.method,
-        "task": request.task,
-        "classes": list(request.classes),
-        "baseline": request.baseline,
-        "n_steps": request.n_steps,
-        "layers": list(request.layers),
-        "n_top": request.n_top,
-        "n_samples": request.n_samples,
-        "seed": request.seed,
-    }
-    return describe_run(STAGE, parameters, inputs)

@@ -24,6 +24,7 @@ from bulkrnabert import keys
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.logs import shows_progress
 from bulkrnabert.models.bulkrnabert import BulkRNABert
+from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.finetuned import FinetunedNetwork
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,21 @@ class Attributions:
     deltas: npt.NDArray[np.float64]
 
 
-def resolve_baseline(wanted: Baseline | None, encoder: BulkRNABert) -> Baseline:
+def require_bulkrnabert(encoder: Encoder) -> BulkRNABert:
+    """The encoder, if it is one whose genes can be followed from their embedding to the output.
+
+    Raises:
+        ConfigError: another kind of model.
+    """
+    if not isinstance(encoder, BulkRNABert):
+        raise ConfigError(
+            f"attribution is for BulkRNABert, found {type(encoder).__name__}: fine-tune a BulkRNABert on the same data "
+            "to see which genes count"
+        )
+    return encoder
+
+
+def resolve_baseline(wanted: Baseline | None, encoder: Encoder) -> Baseline:
     """The baseline that was asked for; left out, `mean` where the encoder keeps bin statistics, else `mask`.
 
     Raises:
@@ -69,12 +84,13 @@ def resolve_baseline(wanted: Baseline | None, encoder: BulkRNABert) -> Baseline:
     return wanted or ("mean" if has_statistics else "mask")
 
 
-def baseline_tokens(baseline: Baseline, encoder: BulkRNABert) -> Tensor:
+def baseline_tokens(baseline: Baseline, network: FinetunedNetwork) -> Tensor:
     """Token ids of the baseline, shape (1, G): each gene's training mean bin (rounded), bin 0, or `<mask>`."""
-    n_genes = encoder.config.n_genes
+    encoder, genes = network.encoder, network.encoder_genes()
     if baseline == "mean":
         mean_G = encoder.get_buffer("bin_mean").round().long()
-        return mean_G.clamp(0, encoder.config.n_bins - 1)[None]
+        return (mean_G if genes is None else mean_G[genes]).clamp(0, encoder.config.n_bins - 1)[None]
+    n_genes = encoder.config.n_genes if genes is None else len(genes)
     return torch.full((1, n_genes), 0 if baseline == "zero" else keys.MASK_ID, device=_device_of(encoder))
 
 
@@ -94,8 +110,8 @@ def integrated_gradients(
     does through its weight is counted to it.
 
     Args:
-        network: Its parameters are left as they were.
-        token_ids: Shape (samples, genes), in the network's gene order. Not modified.
+        network: Its parameters are left as they were; its encoder is a BulkRNABert.
+        token_ids: Shape (samples, genes), the genes that the network reads in their order. Not modified.
         task: Name of the head.
         class_idx: Class to explain for each sample, shape (samples,); 0 for a log hazard.
         baseline: What "no information" is.
@@ -109,7 +125,7 @@ def integrated_gradients(
     values = np.zeros(token_ids.shape, dtype=np.float32)
     outputs, baseline_outputs, deltas = np.zeros((3, len(token_ids)))
     with _only_inputs_need_gradients(network):
-        start = _path_inputs(network, baseline_tokens(baseline, network.encoder))
+        start = _path_inputs(network, baseline_tokens(baseline, network))
         rows = tqdm(range(len(token_ids)), desc="attribute", unit="sample", disable=not shows_progress())
         for row in rows:
             ids_1G = torch.from_numpy(np.ascontiguousarray(token_ids[row : row + 1])).to(device)
@@ -140,8 +156,8 @@ def explained_output(network: FinetunedNetwork, task: str, expression_BGD: Tenso
         others: Marker weights, shape (B, G), under `marker` pooling only; then the class to explain, shape (B,).
     """
     *weights, class_idx_B = others
-    encoder, pooling = network.encoder, network.config.pooling
-    hidden_BGD = encoder.encode_expression(expression_BGD, layer=network.config.layer)
+    encoder, pooling = require_bulkrnabert(network.encoder), network.config.pooling
+    hidden_BGD = encoder.encode_expression(expression_BGD, network.encoder_genes(), layer=network.config.layer)
     if pooling == "attention":
         assert network.attention_pooling is not None
         pooled_BE = network.attention_pooling(hidden_BGD.float())
@@ -154,7 +170,7 @@ def explained_output(network: FinetunedNetwork, task: str, expression_BGD: Tenso
     return chosen_B - output_BO.mean(dim=1)
 
 
-def choose_points(encoder: BulkRNABert, n_steps: int) -> int:
+def choose_points(encoder: Encoder, n_steps: int) -> int:
     """Points of the path whose activations fit a fixed budget: 0.5 GiB on a CPU, 16 GiB on a GPU; at least 1."""
     config = encoder.config
     floats = config.n_genes * config.embed_dim * FLOATS_PER_POSITION_AND_LAYER * config.n_layers
@@ -164,11 +180,12 @@ def choose_points(encoder: BulkRNABert, n_steps: int) -> int:
 
 def _path_inputs(network: FinetunedNetwork, ids_1G: Tensor) -> tuple[Tensor, ...]:
     """An end of the path: embedded expression, (1, G, D), and marker weights, (1, G), where the pooling has them."""
+    encoder, genes = require_bulkrnabert(network.encoder), network.encoder_genes()
     with torch.no_grad():
-        expression = network.encoder.expression(ids_1G)
+        expression = encoder.expression(ids_1G, genes)
         if network.config.pooling != "marker":
             return (expression,)
-        return expression, network.encoder.marker_weights(ids_1G)
+        return expression, encoder.marker_weights(ids_1G, genes)
 
 
 @contextmanager
@@ -186,7 +203,7 @@ def _only_inputs_need_gradients(network: FinetunedNetwork) -> Iterator[None]:
         network.train(was_training)
 
 
-def _device_of(encoder: BulkRNABert) -> torch.device:
+def _device_of(encoder: Encoder) -> torch.device:
     return next(encoder.parameters()).device
 
 

@@ -12,7 +12,7 @@ from bulkrnabert.downstream.embed import embed_tokens
 from bulkrnabert.downstream.pretrained import PretrainedModel
 from bulkrnabert.errors import DataError
 from bulkrnabert.keys import MASK_ID
-from bulkrnabert.models.bulkrnabert import Pooling
+from bulkrnabert.models.encoder import Pooling
 
 FRACTIONS = tuple(tenths / 10 for tenths in range(10))
 

@@ -1,50 +1,34 @@
-"""From a table of expression to one vector a sample."""
+"""From tables to one vector a sample."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bulkrnabert.data.genes import GeneAlignment, GeneVocabulary, normalise_gene_ids
-from bulkrnabert.data.sources.files import ExpressionTable
-from bulkrnabert.data.units import check_scale, parse_unit, stored_unit, to_stored
+from bulkrnabert.downstream.encode import OmicTable, encode_expression, encode_omics
 from bulkrnabert.downstream.pretrained import PretrainedModel
-from bulkrnabert.errors import ConfigError, DataError, VocabularyError
+from bulkrnabert.errors import ConfigError
 from bulkrnabert.logs import shows_progress
-from bulkrnabert.models.bulkrnabert import Pooling
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from bulkrnabert.models.encoder import Pooling
 
 logger = logging.getLogger(__name__)
 
-MIN_COVERAGE = 0.5
-ROWS_AT_A_TIME = 64
 CPU_BATCH_BYTES = 2**28
 GPU_BATCH_BYTES = 2**32
 FLOATS_PER_POSITION = 8
 BYTES_PER_FLOAT = 4
 
 
-@dataclass(frozen=True)
-class _Expression:
-    values: NDArray[np.floating]
-    gene_ids: list[str]
-
-
 def embed(
     model: PretrainedModel,
-    data: AnnData | pd.DataFrame | ExpressionTable,
-    unit: str,
+    data: OmicTable | Mapping[str, tuple[OmicTable, str]],
+    unit: str | None = None,
     layer: int | None = None,
     pooling: Pooling = "mean",
     batch_size: int | None = None,
@@ -55,96 +39,37 @@ def embed(
 
     Args:
         model: From `load`.
-        data: AnnData (samples x genes, ids in `var_names`), a data frame (samples x genes) or an ExpressionTable.
-            Not modified.
-        unit: Unit of the values, as `tpm` or `log2(tpm+1)`.
+        data: AnnData (samples x genes, ids in `var_names`), a data frame (samples x genes) or an ExpressionTable, of
+            the model's first omic (RNA-seq). Or a table and its unit for each omic that there is, as `{"rnaseq":
+            (adata, "tpm"), "methylation": (adata2, "beta")}`: samples meet by name (`obs_names`, index). Not modified.
+        unit: Unit of the values, as `tpm` or `log2(tpm+1)`; stands with the tables where they are given by omic.
         layer: Layer from 1; the last when left out, as in the paper.
         pooling: `mean` over genes, as in the paper; `max`; or `marker`, of twice the width.
         batch_size: Samples at a time; chosen from the number of genes when left out.
     Returns:
-        Embeddings, shape (samples, D), float32.
+        Embeddings, shape (samples, D), float32: rows as in the table; of several tables those of the first, then those
+        that only the next has (`encode_omics` names them).
     Raises:
-        VocabularyError: less than half of the model's genes are in the table.
-        DataError: the unit is not the model's and cannot be converted, or the values are not in it.
-        ConfigError: no such layer, or a batch size below 1.
+        VocabularyError: less than half of the model's genes are in a table.
+        DataError: a unit is not the model's and cannot be converted, or the values are not in it; or no sample is in
+            all tables.
+        ConfigError: no such layer, a batch size below 1, or an omic that the model never saw.
     """
     _check_request(model, layer, batch_size)
-    return embed_tokens(model, tokens_of(model, data, unit), layer, pooling, batch_size)
+    if isinstance(data, Mapping):
+        if unit is not None:
+            raise ConfigError("unit stands with each table where tables are given by omic: leave `unit` out")
+        token_ids = encode_omics(model, data).token_ids
+    elif unit is None:
+        raise ConfigError('say what the values are: unit="tpm", for example')
+    else:
+        token_ids = encode_expression(model, data, unit).token_ids
+    return embed_tokens(model, token_ids, layer, pooling, batch_size)
 
 
-def tokens_of(model: PretrainedModel, data: AnnData | pd.DataFrame | ExpressionTable, unit: str) -> NDArray[np.uint8]:
-    """Token ids of a table, shape (samples, genes), in the model's gene order; arguments and errors as of `embed`."""
+def tokens_of(model: PretrainedModel, data: OmicTable, unit: str) -> NDArray[np.uint8]:
+    """Token ids of a table, shape (samples, columns of the model); arguments and errors as of `embed`."""
     return encode_expression(model, data, unit).token_ids
-
-
-@dataclass(frozen=True)
-class EncodedSamples:
-    """Samples as a model takes them.
-
-    Attributes:
-        token_ids: Shape (samples, genes), uint8, in the model's gene order.
-        missing_share: Share of the model's genes that each sample has no value of, shape (samples,), float32.
-    """
-
-    token_ids: NDArray[np.uint8]
-    missing_share: NDArray[np.float32]
-
-
-def encode_expression(
-    model: PretrainedModel, data: AnnData | pd.DataFrame | ExpressionTable, unit: str
-) -> EncodedSamples:
-    """Token ids of a table, and how much of each sample is missing; arguments and errors as of `embed`."""
-    expression = _expression_of(data)
-    given = parse_unit(unit)
-    check_scale(expression.values, given, "the table to embed")
-    values = expression.values
-    if stored_unit(given).base != given.base:
-        # FPKM becomes TPM by the sum over all genes of the table, so before any is left out.
-        if np.isnan(values).any():
-            raise DataError(f"values in {unit} with missing cells cannot become TPM: fill them, or give TPM")
-        stored = to_stored(values, given)
-        values, unit = stored.values, str(stored.unit)
-    alignment = align_to_model(model, expression.gene_ids)
-    return encode_aligned(model, alignment, [values], len(values), unit)
-
-
-def encode_aligned(
-    model: PretrainedModel,
-    alignment: GeneAlignment,
-    pieces: Iterable[NDArray[np.floating]],
-    n_samples: int,
-    unit: str,
-) -> EncodedSamples:
-    """Token ids of values that come in pieces, of which only a few hundred rows are put into order at a time.
-
-    Args:
-        model: From `load`.
-        alignment: Where the model's genes are among the columns, from `align_to_model`.
-        pieces: Shape (some, columns) each. Not modified.
-        n_samples: Rows of all pieces.
-        unit: Unit of the values, one that the model's tokenizer reads.
-    """
-    token_ids = np.empty((n_samples, len(model.gene_ids)), dtype=np.uint8)
-    missing_share = np.empty(n_samples, dtype=np.float32)
-    n_done = 0
-    for piece in pieces:
-        for first in range(0, len(piece), ROWS_AT_A_TIME):
-            rows = piece[first : first + ROWS_AT_A_TIME]
-            # float64 stays so, since bin edges are exact.
-            aligned = rows[:, alignment.source_idx].astype(np.result_type(rows, np.float32), copy=False)
-            aligned[:, alignment.source_idx < 0] = np.nan
-            place = slice(n_done, n_done + len(rows))
-            token_ids[place] = model.tokenizer.encode_rows(aligned, unit, n_done)
-            missing_share[place] = np.isnan(aligned).mean(axis=1)
-            n_done += len(rows)
-    assert n_done == n_samples, "as many rows as samples"
-    if n_samples:
-        logger.info(
-            "of the model's genes a sample lacks %.1f%% on average and %.1f%% at most",
-            100 * float(missing_share.mean()),
-            100 * float(missing_share.max()),
-        )
-    return EncodedSamples(token_ids, missing_share)
 
 
 def embed_tokens(
@@ -154,7 +79,7 @@ def embed_tokens(
     pooling: Pooling = "mean",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """As `embed`, from token ids of shape (samples, genes) in the model's gene order."""
+    """As `embed`, from token ids of shape (samples, columns of the model)."""
     _check_request(model, layer, batch_size)
     device = next(model.parameters()).device
     size = batch_size if batch_size is not None else choose_batch_size(model, device)
@@ -176,9 +101,9 @@ def embed_tokens(
 def choose_batch_size(model: PretrainedModel, device: torch.device) -> int:
     """Samples whose activations fit a fixed budget: 256 MiB on a CPU, 4 GiB on a GPU; at least 1."""
     config = model.network.config
-    width = max(config.embed_dim * FLOATS_PER_POSITION, config.ffn_embed_dim)
+    width = config.embed_dim * FLOATS_PER_POSITION
     budget = GPU_BATCH_BYTES if device.type == "cuda" else CPU_BATCH_BYTES
-    return max(1, budget // (config.n_genes * width * BYTES_PER_FLOAT))
+    return max(1, budget // (config.n_columns * width * BYTES_PER_FLOAT))
 
 
 def _check_request(model: PretrainedModel, layer: int | None, batch_size: int | None) -> None:
@@ -187,40 +112,3 @@ def _check_request(model: PretrainedModel, layer: int | None, batch_size: int | 
         raise ConfigError(f"there is no layer {layer}: this model's layers are numbered 1 to {n_layers}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch size {batch_size}: expected at least 1 sample")
-
-
-def _expression_of(data: AnnData | pd.DataFrame | ExpressionTable) -> _Expression:
-    if isinstance(data, ExpressionTable):
-        return _Expression(data.values, list(data.genes.gene_ids))
-    if isinstance(data, pd.DataFrame):
-        try:
-            return _Expression(data.to_numpy(dtype=np.float64), [str(name) for name in data.columns])
-        except (TypeError, ValueError) as error:
-            raise DataError(f"the data frame holds something else than numbers: {error}") from error
-    matrix = data.X
-    if matrix is None:
-        raise DataError("the AnnData object has no X: put the expression values there, samples x genes")
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    return _Expression(dense, [str(name) for name in data.var_names])
-
-
-def align_to_model(model: PretrainedModel, gene_ids: Sequence[str]) -> GeneAlignment:
-    """Where the model's genes are among the columns of a table.
-
-    Raises:
-        VocabularyError: less than half of them are there.
-    """
-    vocabulary = GeneVocabulary.from_ids(model.gene_ids)
-    genes = normalise_gene_ids(gene_ids, "the table to embed")
-    alignment = vocabulary.align(genes.ids)
-    n_found = len(vocabulary) - len(alignment.missing)
-    found = f"{n_found} of the model's {len(vocabulary)} genes are in the table ({alignment.coverage:.1%})"
-    if alignment.coverage < MIN_COVERAGE:
-        kinds = (
-            f"the table has {genes.kind} ids, as {genes.ids[0]!r}; the model {vocabulary.kind} ids, as "
-            f"{model.gene_ids[0]!r}"
-        )
-        raise VocabularyError(f"{found}; at least {MIN_COVERAGE:.0%} are needed. {kinds}")
-    logger.info("%s; %d genes of the table are not in the model", found, alignment.n_unknown + len(genes.dropped))
-    columns = np.where(alignment.source_idx < 0, -1, genes.keep_idx[alignment.source_idx])
-    return replace(alignment, source_idx=columns)

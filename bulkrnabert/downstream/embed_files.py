@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,28 @@ from numpy.typing import NDArray
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.omics import join_samples
 from bulkrnabert.data.sources.files import read_expression
-from bulkrnabert.data.tables import cohort_files, genes_path, iter_cohort_batches, read_header, read_samples
-from bulkrnabert.downstream.embed import (
+from bulkrnabert.data.tables import (
+    cohort_files,
+    genes_path,
+    iter_cohort_batches,
+    modalities_of,
+    read_header,
+    read_samples,
+)
+from bulkrnabert.downstream.embed import embed_tokens
+from bulkrnabert.downstream.encode import (
     EncodedSamples,
     align_to_model,
-    embed_tokens,
     encode_aligned,
-    encode_expression,
+    encode_omics,
+    join_blocks,
+    refuse_unknown_omic,
 )
 from bulkrnabert.downstream.pretrained import PretrainedModel, load
-from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.models.bulkrnabert import Pooling
+from bulkrnabert.errors import ConfigError
+from bulkrnabert.models.encoder import Pooling
 from bulkrnabert.provenance import atomic_path, describe_run
 
 logger = logging.getLogger(__name__)
@@ -57,39 +67,94 @@ class EmbedRequest:
     out: Path
 
 
+@dataclass(frozen=True)
+class TableFile:
+    """A file with the values of one omic.
+
+    Attributes:
+        path: The file.
+        unit: What its values are.
+        file_format: Its format; None to go by the name.
+    """
+
+    path: Path
+    unit: str
+    file_format: str | None = None
+
+
 def embed_cohorts(request: EmbedRequest, folder: Path) -> tuple[int, int]:
-    """Embed every sample of a cohorts folder; returns the shape (samples, D)."""
+    """Embed every sample of a cohorts folder, with all that it has of what the model reads.
+
+    Returns:
+        The shape (samples, D).
+    Raises:
+        DataError: the folder has nothing that the model reads.
+    """
     model = _load_for(request)
-    files = cohort_files(folder)
-    samples = read_samples(folder, keys.RNASEQ)
-    genes = GeneVocabulary.from_tsv(genes_path(folder))
-    unit = read_header(next(iter(files.values()))).unit
-    order: list[str] = []
+    omics = [omic for omic in model.omics if omic in modalities_of(folder)] or [model.omics[0]]
+    joined = join_samples({omic: read_samples(folder, omic) for omic in omics})
+    if len(omics) > 1:
+        logger.info("%s", joined.describe())
+    blocks: dict[str, tuple[NDArray[np.int64], EncodedSamples]] = {}
+    inputs: dict[str, Path] = {}
+    units: dict[str, str] = {}
+    index = pd.Index(joined.samples[keys.SAMPLE_ID])
+    for omic in omics:
+        files = cohort_files(folder, omic)
+        genes = GeneVocabulary.from_tsv(genes_path(folder, omic))
+        units[omic] = read_header(next(iter(files.values()))).unit
+        order: list[str] = []
+        alignment, n_samples = align_to_model(model, genes.gene_ids), int((joined.rows[omic] >= 0).sum())
+        block = encode_aligned(model, alignment, _pieces(files, order), n_samples, units[omic], omic)
+        blocks[omic] = index.get_indexer(pd.Index(order)).astype(np.int64), block
+        inputs |= {f"{omic} {name}": path for name, path in files.items()}
+    encoded = join_blocks(model, blocks, len(index))
+    obs = joined.samples[OBS_COLUMNS].set_index(pd.Index(joined.samples[keys.SAMPLE_ID], name=keys.SAMPLE_ID))
+    return _embed_and_write(request, model, encoded, units, obs, inputs)
 
-    def pieces() -> Iterator[NDArray[np.float32]]:
-        for path in files.values():
-            for batch in iter_cohort_batches(path):
-                order.extend(batch.samples[keys.SAMPLE_ID])
-                yield batch.values
 
-    encoded = encode_aligned(model, align_to_model(model, genes.gene_ids), pieces(), len(samples), unit)
-    rows = pd.Index(order).get_indexer(pd.Index(samples[keys.SAMPLE_ID]))
-    encoded = EncodedSamples(encoded.token_ids[rows], encoded.missing_share[rows])
-    obs = samples[OBS_COLUMNS].set_index(pd.Index(samples[keys.SAMPLE_ID], name=keys.SAMPLE_ID))
-    inputs = {f"cohort {name}": path for name, path in files.items()}
-    return _embed_and_write(request, model, encoded, unit, obs, inputs)
+def _pieces(files: Mapping[str, Path], order: list[str]) -> Iterator[NDArray[np.float32]]:
+    """Values of cohort tables; the ids of their samples are added to `order`."""
+    for path in files.values():
+        for batch in iter_cohort_batches(path):
+            order.extend(batch.samples[keys.SAMPLE_ID])
+            yield batch.values
 
 
-def embed_table(request: EmbedRequest, path: Path, unit: str, file_format: str | None) -> tuple[int, int]:
-    """Embed every sample of a table; returns the shape (samples, D)."""
+def embed_tables(request: EmbedRequest, files: Mapping[str, TableFile]) -> tuple[int, int]:
+    """Embed every sample of a table, or of one a modality, paired by sample id.
+
+    Args:
+        request: What is asked for.
+        files: By omic.
+    Returns:
+        The shape (samples, D).
+    Raises:
+        ConfigError: an omic that the model never saw.
+        DataError: a sample is twice in a table, or no sample is in all of them.
+    """
     model = _load_for(request)
-    table = read_expression(path, file_format or "", missing="keep")
-    index = pd.Index(table.sample_ids, name=keys.SAMPLE_ID)
-    if not index.is_unique:
-        raise DataError(f"{path}: sample {index[index.duplicated()][0]!r} is there more than once; keep one")
-    known = [] if table.obs is None else [name for name in OBS_COLUMNS if name in table.obs.columns]
-    obs = pd.DataFrame(index=index) if table.obs is None else table.obs[known].set_index(index)
-    return _embed_and_write(request, model, encode_expression(model, table, unit), unit, obs, {"table": path})
+    for omic in files:
+        refuse_unknown_omic(model, omic)
+    tables = {omic: read_expression(file.path, file.file_format or "", missing="keep") for omic, file in files.items()}
+    named = encode_omics(model, {omic: (tables[omic], file.unit) for omic, file in files.items()})
+    obs = pd.DataFrame(index=pd.Index(named.sample_ids, name=keys.SAMPLE_ID))
+    for table in tables.values():
+        if table.obs is not None:
+            beside = table.obs.set_index(pd.Index(table.sample_ids))
+            for name in OBS_COLUMNS:
+                if name in beside.columns:
+                    known = beside[name].reindex(obs.index)
+                    obs[name] = known if name not in obs else obs[name].fillna(known)
+    units = {omic: file.unit for omic, file in files.items()}
+    return _embed_and_write(
+        request,
+        model,
+        named.encoded,
+        units,
+        obs.fillna(""),
+        {f"{omic} table": file.path for omic, file in files.items()},
+    )
 
 
 def _load_for(request: EmbedRequest) -> PretrainedModel:
@@ -103,13 +168,13 @@ def _embed_and_write(
     request: EmbedRequest,
     model: PretrainedModel,
     encoded: EncodedSamples,
-    unit: str,
+    units: Mapping[str, str],
     obs: pd.DataFrame,
     inputs: dict[str, Path],
 ) -> tuple[int, int]:
     embeddings = embed_tokens(model, encoded.token_ids, request.layer, request.pooling, request.batch_size)
     obs = obs.assign(**{keys.MISSING_SHARE: encoded.missing_share})
-    record = _provenance(request, model, unit, inputs)
+    record = _provenance(request, model, units, inputs)
     if request.out.suffix == ".h5ad":
         _write_h5ad(request.out, model.name, embeddings, obs, record)
     else:
@@ -117,9 +182,11 @@ def _embed_and_write(
     return embeddings.shape[0], embeddings.shape[1]
 
 
-def _provenance(request: EmbedRequest, model: PretrainedModel, unit: str, inputs: dict[str, Path]) -> dict[str, Any]:
+def _provenance(
+    request: EmbedRequest, model: PretrainedModel, units: Mapping[str, str], inputs: dict[str, Path]
+) -> dict[str, Any]:
     layer = request.layer if request.layer is not None else model.network.config.n_layers
-    parameters = {"unit": unit, "layer": layer, "pooling": request.pooling}
+    parameters = {"unit": dict(units), "layer": layer, "pooling": request.pooling}
     trained_on = {name: model.provenance.get(name) for name in ("split_id", "split_sha256", "patient_hashes")}
     return {
         **describe_run("embed", parameters, {"weights": request.checkpoint / keys.WEIGHTS, **inputs}),

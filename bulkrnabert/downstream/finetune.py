@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from bulkrnabert import keys
-from bulkrnabert.data.tokens import Tokens
+from bulkrnabert.downstream.fold_encoders import FoldEncoder, PanelChooser, chosen_panel
 from bulkrnabert.downstream.job import Fold, Job
 from bulkrnabert.downstream.joint import JointJob
-from bulkrnabert.downstream.predictions import MODEL, Predictions
-from bulkrnabert.downstream.pretrained import PretrainedModel
-from bulkrnabert.downstream.probe import choose_logistic, class_frame, risk_frame
-from bulkrnabert.downstream.survival import (
-    Baseline,
-    choose_ridge_cox,
-    fit_baseline,
-    pooled_risk,
-    survival_probabilities,
-)
-from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.models.bulkrnabert import BulkRNABert
+from bulkrnabert.downstream.probe import choose_logistic
+from bulkrnabert.downstream.survival import Baseline, choose_ridge_cox, fit_baseline
+from bulkrnabert.errors import ConfigError
+from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.finetuned import FinetunedConfig, FinetunedNetwork, FinetunePooling, embedding_width
 from bulkrnabert.models.heads import HeadConfig
+from bulkrnabert.models.registry import build_model
 from bulkrnabert.train.finetune import Curve, FinetuneConfig, FinetuneData, Finetuner, pooled_embeddings
 from bulkrnabert.train.targets import Target
 
@@ -43,26 +34,6 @@ LOGIT_OF_ABSENT_CLASS = -5.0
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """One pretrained encoder with the tokens that it reads.
-
-    Attributes:
-        path: Checkpoint folder.
-        model: What is in it.
-        token_ids: Of the job's rows, shape (rows, genes).
-    """
-
-    path: Path
-    model: PretrainedModel
-    token_ids: npt.NDArray[np.uint8]
-
-    @property
-    def split_id(self) -> str:
-        """The split that it was pretrained under; `all` for one that may have seen every sample."""
-        return str(self.model.provenance.get("split_id") or keys.ALL_SPLIT)
-
-
-@dataclass(frozen=True)
 class FinetuneSettings:
     """How to fine-tune.
 
@@ -72,6 +43,10 @@ class FinetuneSettings:
         seed: Of everything drawn.
         device: CPU or a GPU.
         is_tuned: Whether `config` was chosen for the fold (see `tune_fold`).
+        panel: Genes that the network reads, as numbers of the encoder's list; None: all of them.
+        panel_chooser: Chooses the panel of each fold on its training part (see `with_panel`).
+        panel_name: What a reader is told of the panel, as `64 genes`; part of `method` where it is given.
+        model: Kind of model, as `bulkrnabert`.
     """
 
     config: FinetuneConfig
@@ -79,12 +54,25 @@ class FinetuneSettings:
     seed: int
     device: torch.device
     is_tuned: bool = False
+    panel: tuple[int, ...] | None = None
+    panel_chooser: PanelChooser | None = None
+    panel_name: str = ""
+    model: str = keys.BULKRNABERT
 
     @property
     def method(self) -> str:
         """Name that a reader sees, the same for every fold."""
-        name = "tuned fine-tuning" if self.is_tuned else METHOD_NAMES[self.config.adapter.kind]
-        return name + ("" if self.start == "pretrained" else " from a random start")
+        kind = "tuned fine-tuning" if self.is_tuned else METHOD_NAMES[self.config.adapter.kind]
+        name = f"{keys.MODEL_TITLES.get(self.model, self.model)}, {kind}"
+        name += "" if self.start == "pretrained" else " from a random start"
+        return f"{name} on {self.panel_name}" if self.panel_name else name
+
+    def with_panel(self, encoder: FoldEncoder, fold: Fold) -> Self:
+        """These settings with the panel of a fold, chosen on its training part; as they are without a chooser."""
+        if self.panel_chooser is None:
+            return self
+        panel = chosen_panel(self.panel_chooser, encoder, fold.train)
+        return replace(self, panel=panel, panel_chooser=None)
 
 
 @dataclass(frozen=True)
@@ -101,69 +89,11 @@ class FinetunedFold:
     """
 
     fold: Fold
-    encoder: Encoder
+    encoder: FoldEncoder
     settings: FinetuneSettings
     network: FinetunedNetwork
     curve: Curve
     baseline: Baseline | None
-
-
-def pair_encoders(
-    job: JointJob, models: Sequence[tuple[Path, PretrainedModel]], tokens: Sequence[tuple[Path, Tokens]]
-) -> Mapping[str, Encoder]:
-    """The encoder of each fold with its tokens of the job's rows.
-
-    Args:
-        job: The job.
-        models: Checkpoints: one a fold, or a single one trained on all samples (or on others).
-        tokens: Tokens folders: one a checkpoint, matched by `split_id`; or a single one for a single checkpoint.
-    Returns:
-        `split_id` of each fold to its encoder; `all` as well, where a single encoder serves every fold.
-    Raises:
-        DataError: an encoder or its tokens are missing, are given twice, or do not belong together.
-    """
-    by_split = {tokens_.split_id: (path, tokens_) for path, tokens_ in tokens}
-    if len(by_split) < len(tokens):
-        raise DataError(f"tokens of one split are given twice ({', '.join(item.split_id for _, item in tokens)})")
-    encoders: dict[str, Encoder] = {}
-    for path, model in models:
-        split_id = str(model.provenance.get("split_id") or keys.ALL_SPLIT)
-        if split_id in encoders:
-            raise DataError(f"{path}: second checkpoint of split {split_id}; give one a fold")
-        folder, found = by_split.get(split_id, tokens[0] if len(tokens) == 1 == len(models) else (None, None))
-        if found is None or folder is None:
-            raise DataError(
-                f"{path}: no tokens of its split {split_id} among {', '.join(map(str, (item for item, _ in tokens)))}; "
-                "give the tokens folder that the checkpoint was pretrained on"
-            )
-        _check_tokens(job, path, model, folder, found)
-        positions = pd.Index(found.samples[keys.SAMPLE_ID]).get_indexer(pd.Index(job.rows[keys.SAMPLE_ID]))
-        if (positions < 0).any():
-            absent = job.rows.loc[positions < 0, keys.SAMPLE_ID].iloc[0]
-            raise DataError(f"{folder}: sample {absent!r} of the splits has no tokens; tokenize again")
-        encoders[split_id] = Encoder(path, model, found.token_ids[positions])
-    if set(encoders) == {keys.ALL_SPLIT}:
-        return {**{fold.split_id: encoders[keys.ALL_SPLIT] for fold in job.folds}, **encoders}
-    missing = sorted({fold.split_id for fold in job.folds} - set(encoders))
-    if missing:
-        raise DataError(
-            f"no checkpoint of split {', '.join(missing)} (given: {', '.join(sorted(encoders))}); give one "
-            "--checkpoint and one --tokens for every fold, or one of an encoder trained on all samples"
-        )
-    return encoders
-
-
-def _check_tokens(job: JointJob, path: Path, model: PretrainedModel, folder: Path, tokens: Tokens) -> None:
-    if tokens.gene_ids != model.gene_ids:
-        raise DataError(f"{folder}: other genes than the checkpoint {path} has; give the tokens of that checkpoint")
-    if tokens.tokenizer != model.tokenizer:
-        raise DataError(f"{folder}: another tokenizer than the checkpoint {path} has; tokenize with the checkpoint's")
-    for what, sha256 in ((folder, tokens.split_sha256), (path, str(model.provenance.get("split_sha256") or ""))):
-        if sha256 not in ("", job.split_sha256):
-            raise DataError(
-                f"{what}: made under other splits (sha256 {sha256[:12]}…) than these ({job.split_sha256[:12]}…), so it "
-                "may have seen test patients: tokenize and pretrain again, or use its splits"
-            )
 
 
 class StartEmbeddings:
@@ -175,25 +105,28 @@ class StartEmbeddings:
 
     def __init__(self, settings: FinetuneSettings) -> None:
         self._settings = settings
-        self._found: dict[tuple[int, FinetunePooling, int | None], torch.Tensor] = {}
+        self._found: dict[tuple[object, ...], torch.Tensor] = {}
 
-    def get(self, encoder: Encoder, network: FinetunedNetwork, rows: IntArray) -> torch.Tensor:
-        """Embeddings in their rows, shape (all rows, E); those of `rows` are there, others may be NaN.
+    def get(self, encoder: FoldEncoder, network: FinetunedNetwork, rows: IntArray) -> torch.Tensor:
+        """Embeddings in their rows, shape (all row numbers, E); those of `rows` are there, others may be NaN.
 
         Args:
             encoder: The encoder.
             network: On it, not trained yet.
-            rows: Rows that are needed.
+            rows: Row numbers that are needed (see `DroppableTokens`).
         """
-        key = id(encoder), network.config.pooling, network.config.layer
+        config = network.config
+        key = id(encoder), config.pooling, config.layer, config.gene_idx
+        tokens = encoder.droppable(config.gene_idx)
         if key not in self._found:
-            width = embedding_width(network.encoder, network.config.pooling)
-            self._found[key] = torch.full((len(encoder.token_ids), width), torch.nan, device=self._settings.device)
+            width = embedding_width(network.encoder, config.pooling)
+            self._found[key] = torch.full((tokens.n_rows, width), torch.nan, device=self._settings.device)
         whole = self._found[key]
         absent = rows[torch.isnan(whole[torch.from_numpy(rows), 0]).cpu().numpy()]
         if len(absent):
-            places = torch.from_numpy(absent).to(whole.device)
-            whole[places] = pooled_embeddings(network, encoder.token_ids[absent], self._settings.device)
+            places = torch.from_numpy(absent)
+            found = pooled_embeddings(network, tokens.take(places).numpy(), self._settings.device)
+            whole[places.to(whole.device)] = found
         return whole
 
 
@@ -213,7 +146,7 @@ class Search:
 
 
 def search_fold(
-    job: JointJob, fold: Fold, encoder: Encoder, settings: FinetuneSettings, starts: StartEmbeddings
+    job: JointJob, fold: Fold, encoder: FoldEncoder, settings: FinetuneSettings, starts: StartEmbeddings
 ) -> Search:
     """Train until the loss on patients set aside from the training part no longer falls; the test part is not seen.
 
@@ -224,13 +157,16 @@ def search_fold(
         settings: How.
         starts: Shared by folds and searches.
     """
+    settings = settings.with_panel(encoder, fold)
     inner = job.inner_part(fold.train, settings.config.inner_fraction, settings.seed)
     to_fit = np.setdiff1d(fold.train, inner)
     finetuner = start_finetuner(job, to_fit, fold, encoder, settings, starts)
     return Search(settings, finetuner, finetuner.search(to_fit, inner))
 
 
-def finish_fold(job: JointJob, fold: Fold, encoder: Encoder, search: Search, starts: StartEmbeddings) -> FinetunedFold:
+def finish_fold(
+    job: JointJob, fold: Fold, encoder: FoldEncoder, search: Search, starts: StartEmbeddings
+) -> FinetunedFold:
     """The network of a fold: trained anew on the whole training part, or, without `refit`, as the search left it."""
     settings, curve, finetuner = search.settings, search.curve, search.finetuner
     if settings.config.refit:
@@ -255,14 +191,13 @@ def finish_fold(job: JointJob, fold: Fold, encoder: Encoder, search: Search, sta
 
 
 def start_finetuner(
-    job: JointJob, rows: IntArray, fold: Fold, encoder: Encoder, settings: FinetuneSettings, starts: StartEmbeddings
+    job: JointJob, rows: IntArray, fold: Fold, encoder: FoldEncoder, settings: FinetuneSettings, starts: StartEmbeddings
 ) -> Finetuner:
     """A new network, standardised on `rows`, its linear heads started as the probe that is fitted on them."""
     targets = job.targets()
     network = _new_network(encoder, targets, settings)
-    is_frozen = not network.encoder_parameters()
-    start = starts.get(encoder, network, np.concatenate([fold.train, fold.test]) if is_frozen else fold.train)
-    data = FinetuneData(encoder.token_ids, targets, start)
+    start = starts.get(encoder, network, _rows_to_embed(fold, encoder, network, settings.config))
+    data = FinetuneData(encoder.tokens_of(settings.panel), targets, start, encoder.n_omics)
     finetuner = Finetuner(network, data, settings.config, settings.seed, settings.device)
     ready = finetuner.standardise(rows).double().cpu().numpy()
     if not settings.config.head_hidden:
@@ -274,63 +209,21 @@ def start_finetuner(
     return finetuner
 
 
-def predict_folds(job: JointJob, folds: Sequence[FinetunedFold], starts: StartEmbeddings) -> dict[str, Predictions]:
-    """Out-of-fold predictions of each task.
-
-    Args:
-        job: The job.
-        folds: From `finish_fold`.
-        starts: As given there.
-    """
-    frames: dict[str, list[pd.DataFrame]] = {one_task.task: [] for one_task in job.jobs}
-    for done in folds:
-        start = starts.get(done.encoder, done.network, done.fold.test if _is_frozen(done) else done.fold.test[:0])
-        data = FinetuneData(done.encoder.token_ids, job.targets(), start)
-        settings = done.settings
-        finetuner = Finetuner(done.network, data, settings.config, settings.seed, settings.device)
-        outputs = finetuner.outputs(done.fold.test)
-        place_of = np.full(len(job.rows), -1, dtype=np.int64)
-        place_of[done.fold.test] = np.arange(len(done.fold.test))
-        for number, one_task in enumerate(job.jobs):
-            fold = next((item for item in one_task.folds if item.split_id == done.fold.split_id), None)
-            if fold is None:
-                continue
-            own = torch.from_numpy(place_of[job.places[number][fold.test]])
-            frame = _predict(one_task, fold, done, outputs[one_task.task].cpu()[own].double())
-            frames[one_task.task].append(
-                frame.assign(split_id=keys.ALL_SPLIT) if done.encoder.split_id == keys.ALL_SPLIT else frame
-            )
-    found: dict[str, Predictions] = {}
-    for one_task in job.jobs:
-        frame = pd.concat(frames[one_task.task], ignore_index=True)
-        is_survival = one_task.task == keys.SURVIVAL
-        found[one_task.task] = Predictions(
-            frame,
-            [] if is_survival else one_task.classes,
-            job.split_sha256,
-            one_task.survival_times.tolist() if is_survival else [],
-        )
-    return found
+def _rows_to_embed(fold: Fold, encoder: FoldEncoder, network: FinetunedNetwork, config: FinetuneConfig) -> IntArray:
+    """Row numbers whose embeddings a fold needs before it is trained; all of them if the encoder stays frozen."""
+    if network.encoder_parameters():
+        return fold.train
+    rows = [fold.train, fold.test]
+    if config.modality_dropout > 0:
+        tokens, train = encoder.droppable(None), torch.from_numpy(fold.train)
+        rows += [tokens.without(train, omic).numpy() for omic in range(encoder.n_omics)]
+    return np.concatenate(rows)
 
 
-def _is_frozen(done: FinetunedFold) -> bool:
-    return not done.network.encoder_parameters()
-
-
-def _predict(job: Job, fold: Fold, done: FinetunedFold, outputs: torch.Tensor) -> pd.DataFrame:
-    if job.task == keys.CANCER_TYPE:
-        return class_frame(job, fold, done.settings.method, MODEL, outputs.softmax(dim=1).numpy())
-    assert done.baseline is not None
-    strata, predictor = job.survival.strata[fold.test], outputs[:, 0].numpy()
-    survival = survival_probabilities(predictor, strata, done.baseline, job.survival_times)
-    risk = pooled_risk(predictor, strata, done.baseline)
-    return risk_frame(job, fold, done.settings.method, MODEL, risk, survival)
-
-
-def base_network(encoder: Encoder, start: Start, seed: int) -> BulkRNABert:
+def base_network(encoder: FoldEncoder, start: Start, seed: int) -> Encoder:
     """A copy of the encoder before fine-tuning: its own weights, or weights drawn anew."""
     pretrained = encoder.model.network
-    network = BulkRNABert(pretrained.config, torch.Generator().manual_seed(seed))
+    network = build_model(encoder.model.name, pretrained.config, torch.Generator().manual_seed(seed))
     if start == "pretrained":
         network.load_state_dict(pretrained.state_dict())
     elif pretrained.config.has_bin_statistics:
@@ -338,7 +231,7 @@ def base_network(encoder: Encoder, start: Start, seed: int) -> BulkRNABert:
     return network
 
 
-def _new_network(encoder: Encoder, targets: Sequence[Target], settings: FinetuneSettings) -> FinetunedNetwork:
+def _new_network(encoder: FoldEncoder, targets: Sequence[Target], settings: FinetuneSettings) -> FinetunedNetwork:
     config = settings.config
     network = base_network(encoder, settings.start, settings.seed)
     if config.layer is not None and config.layer > network.config.n_layers:
@@ -356,12 +249,13 @@ def _new_network(encoder: Encoder, targets: Sequence[Target], settings: Finetune
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return FinetunedNetwork(
-            network, FinetunedConfig(adapter=config.adapter, pooling=pooling, layer=config.layer, heads=heads)
+        of_network = FinetunedConfig(
+            adapter=config.adapter, pooling=pooling, layer=config.layer, gene_idx=settings.panel, heads=heads
         )
+        return FinetunedNetwork(network, of_network)
 
 
-def resolve_pooling(config: FinetuneConfig, encoder: BulkRNABert) -> FinetunePooling:
+def resolve_pooling(config: FinetuneConfig, encoder: Encoder) -> FinetunePooling:
     """The pooling that the settings ask for.
 
     Raises:

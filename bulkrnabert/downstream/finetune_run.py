@@ -9,27 +9,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 
 from bulkrnabert import keys
-from bulkrnabert.config import preset_path
+from bulkrnabert.config import preset_names, preset_path
+from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.omics import join_samples
 from bulkrnabert.data.splits import read_clinical, read_splits, splits_file
-from bulkrnabert.data.tables import read_cohorts
+from bulkrnabert.data.tables import modalities_of, read_cohorts
 from bulkrnabert.data.tokens import Tokens, read_tokens
-from bulkrnabert.downstream.embed import align_to_model, encode_aligned
+from bulkrnabert.downstream.encode import EncodedSamples, align_to_model, encode_aligned, join_blocks
 from bulkrnabert.downstream.finetune import (
-    Encoder,
     FinetunedFold,
     FinetuneSettings,
     Start,
     StartEmbeddings,
     finish_fold,
-    pair_encoders,
-    predict_folds,
     search_fold,
 )
+from bulkrnabert.downstream.finetune_predict import predict_folds
 from bulkrnabert.downstream.finetuned_card import finetuned_card
 from bulkrnabert.downstream.finetuned_folder import refuse_other_model, write_finetuned
+from bulkrnabert.downstream.fold_encoders import FoldEncoder, named_panel, pair_encoders
 from bulkrnabert.downstream.job import Fold, Task, make_job
 from bulkrnabert.downstream.joint import JointJob, join_jobs
 from bulkrnabert.downstream.predictions import write_predictions
@@ -67,6 +70,7 @@ class FinetuneRequest:
         adapter: Kind of adapter instead of the configured one.
         start: Pretrained weights, or weights drawn anew.
         n_trials: Settings to try in each fold; 0: as configured.
+        panel: File with the ids of the genes that the networks read, one a line; None: all genes of the checkpoint.
         only_folds: Folds to run; empty: all.
         has_final: Train a member on every sample as well, which needs an encoder of all samples.
         seed: Of everything drawn.
@@ -86,6 +90,7 @@ class FinetuneRequest:
     adapter: AdapterKind | None
     start: Start
     n_trials: int
+    panel: Path | None
     only_folds: tuple[str, ...]
     has_final: bool
     seed: int
@@ -99,7 +104,8 @@ def run_finetuning(request: FinetuneRequest) -> None:
     Raises:
         ConfigError: the model's folder holds something else, or a model of other tasks, scope or method.
     """
-    settings = FinetuneSettings(_config(request), request.start, request.seed, request.device)
+    models = [(path, load(path)) for path in request.checkpoints]
+    settings = _settings(request, models)
     method = replace(settings, is_tuned=bool(request.n_trials)).method
     classes_by = {keys.CANCER_TYPE: request.label_column, keys.SURVIVAL: ""}
     named_tasks = [(task, classes_by[task]) for task in request.tasks]
@@ -108,7 +114,6 @@ def run_finetuning(request: FinetuneRequest) -> None:
     clinical = read_clinical(request.cohorts / keys.CLINICAL_TSV)
     job = join_jobs([make_job(splits, clinical, task, request.scope, request.label_column) for task in request.tasks])
     job = _with_folds(job, request.only_folds)
-    models = [(path, load(path)) for path in request.checkpoints]
     encoders = pair_encoders(job, models, _tokens(request, models))
     todo = [(fold, encoders[fold.split_id]) for fold in job.folds] + _final(request, job, encoders)
     logger.info(
@@ -133,7 +138,12 @@ def run_finetuning(request: FinetuneRequest) -> None:
     if not is_main_process():
         return
     write_finetuned(
-        request.out / MODEL_FOLDER, job, done, request.label_column, _provenance(request), finetuned_card(job, done)
+        request.out / MODEL_FOLDER,
+        job,
+        done,
+        request.label_column,
+        _provenance(request, settings),
+        finetuned_card(job, done),
     )
     names = []
     for task, found in predictions.items():
@@ -144,23 +154,66 @@ def run_finetuning(request: FinetuneRequest) -> None:
     _say_end(request, done, names)
 
 
+def _settings(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]) -> FinetuneSettings:
+    """Settings for the kind of model that is given.
+
+    Raises:
+        ConfigError: checkpoints of several kinds.
+    """
+    first, model = models[0]
+    for path, other in models:
+        if other.name != model.name:
+            raise ConfigError(f"{path}: a {other.name} checkpoint, {first} is of {model.name}: give checkpoints of one")
+    config = _config(request, model.name)
+    if (config.genes_per_step or config.inner_genes) and not model.network.reads_subsets:
+        logger.info(
+            "genes_per_step and inner_genes are left out: a %s model reads all of its genes at once", model.name
+        )
+        config = config.model_copy(update={"genes_per_step": None, "inner_genes": None})
+    if request.panel is None:
+        return FinetuneSettings(config, request.start, request.seed, request.device, model=model.name)
+    size = len(GeneVocabulary.from_txt(request.panel))
+    return FinetuneSettings(
+        config,
+        request.start,
+        request.seed,
+        request.device,
+        panel_chooser=named_panel(request.panel),
+        panel_name=f"{size} genes",
+        model=model.name,
+    )
+
+
 def _tokens(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]) -> list[tuple[Path, Tokens]]:
     if request.tokens:
         return [(path, read_tokens(path)) for path in request.tokens]
-    cohorts = read_cohorts(request.cohorts)
+    first = models[0][1]
+    omics = [omic for omic in first.omics if omic in modalities_of(request.cohorts)] or [first.omics[0]]
+    cohorts = {omic: read_cohorts(request.cohorts, omic) for omic in omics}
+    joined = join_samples({omic: one.samples for omic, one in cohorts.items()})
     found = []
     for path, model in models:
         logger.info("%s: tokens of %s by the checkpoint's own tokenizer", path, request.cohorts)
-        alignment = align_to_model(model, cohorts.genes.gene_ids)
-        encoded = encode_aligned(model, alignment, [cohorts.values], len(cohorts.samples), cohorts.unit)
+        blocks: dict[str, tuple[npt.NDArray[np.int64], EncodedSamples]] = {}
+        for omic, one in cohorts.items():
+            alignment = align_to_model(model, one.genes.gene_ids)
+            block = encode_aligned(model, alignment, [one.values], len(one.samples), one.unit, omic)
+            ids = pd.Index(joined.samples[keys.SAMPLE_ID])
+            blocks[omic] = ids.get_indexer(pd.Index(one.samples[keys.SAMPLE_ID])).astype(np.int64), block
+        encoded = join_blocks(model, blocks, len(joined.samples))
         split_id = str(model.provenance.get("split_id") or keys.ALL_SPLIT)
-        samples, sha256 = cohorts.samples, str(model.provenance.get("split_sha256") or "")
-        found.append((path, Tokens(samples, encoded.token_ids, model.gene_ids, model.tokenizer, split_id, sha256)))
+        sha256 = str(model.provenance.get("split_sha256") or "")
+        tokens = Tokens(
+            joined.samples, encoded.token_ids, model.gene_ids, model.tokenizers, split_id, sha256, model=model.name
+        )
+        found.append((path, tokens))
     return found
 
 
-def _config(request: FinetuneRequest) -> FinetuneConfig:
-    path = request.task_config or preset_path("task", request.preset)
+def _config(request: FinetuneRequest, model: str) -> FinetuneConfig:
+    """Settings of the tasks: the model's own preset where it has one of this name."""
+    of_model = model if request.preset in preset_names("task", model) else keys.BULKRNABERT
+    path = request.task_config or preset_path("task", request.preset, of_model)
     config = TaskConfig.from_yaml(path).of_tasks(request.tasks)
     if request.adapter is None:
         return config
@@ -177,7 +230,9 @@ def _with_folds(job: JointJob, only: tuple[str, ...]) -> JointJob:
     return JointJob(job.jobs, job.rows, [fold for fold in job.folds if fold.split_id in only], job.places)
 
 
-def _final(request: FinetuneRequest, job: JointJob, encoders: Mapping[str, Encoder]) -> list[tuple[Fold, Encoder]]:
+def _final(
+    request: FinetuneRequest, job: JointJob, encoders: Mapping[str, FoldEncoder]
+) -> list[tuple[Fold, FoldEncoder]]:
     if not request.has_final:
         return []
     if keys.ALL_SPLIT not in encoders:
@@ -189,12 +244,12 @@ def _final(request: FinetuneRequest, job: JointJob, encoders: Mapping[str, Encod
     return [(Fold(0, -1, FINAL, everyone, everyone[:0]), encoders[keys.ALL_SPLIT])]
 
 
-def _provenance(request: FinetuneRequest) -> dict[str, Any]:
+def _provenance(request: FinetuneRequest, settings: FinetuneSettings) -> dict[str, Any]:
     parameters = {
         "tasks": list(request.tasks),
         "scope": request.scope,
         "label_column": request.label_column,
-        "config": _config(request).model_dump(mode="json"),
+        "config": settings.config.model_dump(mode="json"),
         "start": request.start,
         "tune": request.n_trials,
         "seed": request.seed,
@@ -202,6 +257,8 @@ def _provenance(request: FinetuneRequest) -> dict[str, Any]:
     inputs = {"splits": splits_file(request.splits), "clinical": request.cohorts / keys.CLINICAL_TSV}
     inputs |= {f"weights {number}": path / keys.WEIGHTS for number, path in enumerate(request.checkpoints)}
     inputs |= {f"tokens {number}": path / keys.TOKENS_PARQUET for number, path in enumerate(request.tokens)}
+    if request.panel is not None:
+        inputs["panel"] = request.panel
     return describe_run("finetune", parameters, inputs)
 
 

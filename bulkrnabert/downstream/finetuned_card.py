@@ -10,10 +10,11 @@ from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.joint import JointJob
 from bulkrnabert.provenance import hash_patients, package_version, sha256_lines
 
-CARD = """# Fine-tuned BulkRNABert: {tasks}
+CARD = """# Fine-tuned {model}: {tasks}
 
 Made by `bulkrnabert finetune` {version}. Settings, code and input hashes: `provenance.json`; tasks, classes and the
-hash of every file: `config.json`. Use: `bulkrnabert predict --model THIS_FOLDER --table FILE --unit UNIT --out FILE`.
+hash of every file: `config.json`. Use:
+`bulkrnabert predict --model THIS_FOLDER --table FILE --unit UNIT{methylation} --out FILE`.
 
 ## What it predicts
 {predicts}
@@ -32,7 +33,7 @@ These losses chose the number of epochs: they flatter the model. What it is wort
 judged by `bulkrnabert evaluate`.
 
 ## Limits
-- Values must be in a unit that becomes {unit}; genes that a sample lacks are counted in `missing_share`.
+- Values must be in a unit that becomes {unit}; genes that a sample lacks are counted in `missing_share`.{panel}
 - Every sample gets one of the classes above, also where it is of none of them.
 - For research. Not for diagnosis or for decisions about patients.
 """
@@ -46,7 +47,13 @@ def finetuned_card(job: JointJob, folds: Sequence[FinetunedFold]) -> str:
         for done in folds
     ]
     patients = hash_patients(job.rows[keys.PATIENT_ID])
+    model = folds[0].encoder.model
+    panels = {len(done.network.config.gene_idx) for done in folds if done.network.config.gene_idx is not None}
+    sizes = " or ".join(str(size) for size in sorted(panels))
     return CARD.format(
+        model=keys.MODEL_TITLES[model.name],
+        methylation=" [--methylation FILE]" if keys.METHYLATION in model.omics else "",
+        panel=f"\n- Reads a panel of {sizes} genes, listed for each member in `config.json`." if panels else "",
         tasks=" and ".join(one_task.task.replace("_", " ") for one_task in job.jobs),
         version=package_version(),
         predicts="\n".join(_what(one_task) for one_task in job.jobs),
@@ -57,7 +64,10 @@ def finetuned_card(job: JointJob, folds: Sequence[FinetunedFold]) -> str:
         patients=sha256_lines(patients),
         method=folds[0].settings.method,
         members="\n".join(members),
-        unit=folds[0].encoder.model.tokenizer.unit,
+        unit=" and ".join(
+            tokenizer.unit if len(model.omics) == 1 else f"{tokenizer.unit} ({omic})"
+            for omic, tokenizer in model.tokenizers.items()
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from bulkrnabert.config import FrozenConfig
 from bulkrnabert.downstream.finetune import FinetunedFold, Start, base_network
 from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.joint import JointJob
-from bulkrnabert.downstream.pretrained import PretrainedModel, load
+from bulkrnabert.downstream.pretrained import ModelInputs, PretrainedModel, load
 from bulkrnabert.downstream.survival import Baseline, CumulativeHazard, FloatArray
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.models.finetuned import FinetunedConfig, FinetunedNetwork
@@ -80,9 +80,9 @@ class MemberRecord(FrozenConfig):
 
 
 class ModelRecord(FrozenConfig):
-    """`config.json` of a fine-tuned model."""
+    """`config.json` of a fine-tuned model; `model` is the kind of its encoders."""
 
-    model: Literal["bulkrnabert"] = "bulkrnabert"
+    model: str = Field(default=keys.BULKRNABERT, pattern=_NAME)
     kind: Literal["finetuned"] = KIND
     version: Literal[1] = 1
     method: str
@@ -192,6 +192,11 @@ class Member:
     baseline: Baseline | None
     strata: tuple[str, ...]
 
+    @property
+    def inputs(self) -> ModelInputs:
+        """What it reads: the genes of its panel, or all of its encoder's."""
+        return ModelInputs.of(self.encoder, self.network.config.gene_idx)
+
 
 @dataclass(frozen=True)
 class FinetunedModel:
@@ -233,6 +238,7 @@ def write_finetuned(
         members = [_write_member(partial, job, done, is_shared) for done in folds]
         settings = folds[0].settings
         record = ModelRecord(
+            model=folds[0].encoder.model.name,
             method=settings.method,
             scope=job.jobs[0].scope,
             start=settings.start,
@@ -419,6 +425,8 @@ def _load_member(folder: Path, record: ModelRecord, member: MemberRecord) -> Mem
     with safe_open(own / ADAPTER, framework="pt") as file:
         metadata = file.metadata() or {}
     encoder = load(folder / member.encoder)
+    if encoder.name != record.model:
+        raise CheckpointError(f"{folder / member.encoder}: a {encoder.name} encoder, in a model of {record.model}")
     trained_on = metadata.get("encoder_sha256", "not stated")
     if trained_on != encoder.weights_sha256:
         raise CheckpointError(

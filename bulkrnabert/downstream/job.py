@@ -173,20 +173,3 @@ def embeddings_by_split(
             "--embeddings for every fold, or one of an encoder trained on all samples"
         )
     return {fold.split_id: by_split[fold.split_id] for fold in job.folds}
-
-
-def expression_rows(job: Job, samples: pd.DataFrame, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Expression of the job's rows.
-
-    Args:
-        job: The job.
-        samples: A row for each row of `values`, with `sample_id`.
-        values: Shape (samples, genes).
-    Raises:
-        DataError: a sample of the splits is not in the cohort tables.
-    """
-    positions = pd.Index(samples[keys.SAMPLE_ID]).get_indexer(pd.Index(job.rows[keys.SAMPLE_ID]))
-    if (positions < 0).any():
-        absent = job.rows.loc[positions < 0, keys.SAMPLE_ID].iloc[0]
-        raise DataError(f"sample {absent!r} of the splits is not in the cohort tables: split them again")
-    return np.asarray(values[positions], dtype=np.float32)

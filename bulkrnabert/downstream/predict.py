@@ -1,9 +1,10 @@
-"""Predictions of a fine-tuned model for a new table."""
+"""Predictions of a fine-tuned model for new tables."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.data.sources.files import ExpressionTable
-from bulkrnabert.downstream.embed import encode_expression
+from bulkrnabert.downstream.encode import encode_omics
 from bulkrnabert.downstream.finetuned_folder import FinetunedModel, Member, TaskRecord
 from bulkrnabert.downstream.survival import HORIZON_DAYS, pooled_risk, survival_probabilities
 from bulkrnabert.errors import ConfigError, DataError
@@ -32,36 +33,44 @@ FloatArray = npt.NDArray[np.float64]
 def predict_table(
     model: FinetunedModel, table: ExpressionTable, unit: str, cohort: str | None, device: torch.device
 ) -> pd.DataFrame:
+    """As `predict_tables`, of expression alone."""
+    return predict_tables(model, {keys.RNASEQ: (table, unit)}, cohort, device)
+
+
+def predict_tables(
+    model: FinetunedModel, tables: Mapping[str, tuple[ExpressionTable, str]], cohort: str | None, device: torch.device
+) -> pd.DataFrame:
     """What the members say of every sample, averaged.
 
     Args:
         model: From `load_finetuned`.
-        table: Genes in any order. Not modified.
-        unit: Unit of its values.
+        tables: Table and unit, by omic; genes in any order. Samples are paired by id; what a sample does not have is
+            `<mask>`. Not modified.
         cohort: Whose baseline hazard the samples share; None: that of all training samples together. Survival only.
         device: Where to run.
     Returns:
         A row a sample: `sample_id`; for classes `predicted`, `confidence` (its probability), `probability_<class>` and
         `confidence_spread`; for survival `risk` (log cumulative hazard, higher is worse), `risk_spread` and
-        `survival_1y` (3y, 5y; probability of no event by then); `missing_share` of the model's genes. Spreads are
-        standard deviations over members, NaN where there is only one.
+        `survival_1y` (3y, 5y; probability of no event by then); `missing_share` of the genes that the model (or its
+        panel) reads. Spreads are standard deviations over members, NaN where there is only one.
     Raises:
-        ConfigError: `cohort` is not known to the model, or it does not predict survival.
-        VocabularyError: less than half of the genes are in the table.
-        DataError: the unit is not the model's and cannot be converted, or a sample is there twice.
+        ConfigError: `cohort` is not known to the model, or it does not predict survival; or a table of an omic that the
+            model never saw.
+        VocabularyError: less than half of the genes that the model reads are in a table.
+        DataError: a unit is not the model's and cannot be converted, a sample is twice in a table, or no sample is in
+            all tables.
     """
-    ids = pd.Index(table.sample_ids)
-    if not ids.is_unique:
-        raise DataError(f"sample {ids[ids.duplicated()][0]!r} is in the table more than once; keep one")
-    if not len(ids):
-        raise DataError("the table has no samples")
+    if any(not len(table.sample_ids) for table, _unit in tables.values()):
+        raise DataError("a table has no samples")
     _check_cohort(model, cohort)
     outputs: dict[str, list[FloatArray]] = {task.name: [] for task in model.record.tasks}
-    missing_share = np.zeros(len(ids), dtype=np.float32)
-    for member in model.members:
-        encoded = encode_expression(member.encoder, table, unit)
-        missing_share = np.maximum(missing_share, encoded.missing_share)
-        pooled = pooled_embeddings(member.network, encoded.token_ids, device)
+    ids: tuple[str, ...] = ()
+    missing_share = np.zeros(0, dtype=np.float32)
+    for number, member in enumerate(model.members):
+        named = encode_omics(member.inputs, tables)
+        ids, share = named.sample_ids, named.encoded.missing_share
+        missing_share = share if number == 0 else np.maximum(missing_share, share)
+        pooled = pooled_embeddings(member.network, named.token_ids, device)
         with torch.no_grad():
             for name, output in member.network.outputs(pooled).items():
                 outputs[name].append(output.double().cpu().numpy())

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.downstream.finetune import Encoder, FinetuneSettings, Search, StartEmbeddings, search_fold
+from bulkrnabert.downstream.finetune import FinetuneSettings, Search, StartEmbeddings, search_fold
+from bulkrnabert.downstream.fold_encoders import FoldEncoder
 from bulkrnabert.downstream.job import Fold
 from bulkrnabert.downstream.joint import JointJob
 from bulkrnabert.errors import ConfigError
@@ -56,7 +57,7 @@ class Tuning:
 
 
 def tune_fold(
-    job: JointJob, fold: Fold, encoder: Encoder, settings: FinetuneSettings, starts: StartEmbeddings, n_trials: int
+    job: JointJob, fold: Fold, encoder: FoldEncoder, settings: FinetuneSettings, starts: StartEmbeddings, n_trials: int
 ) -> Tuning:
     """Search learning rates, adapter, pooling and epochs by the loss on patients set aside from the training part.
 
@@ -77,7 +78,7 @@ def tune_fold(
     except ImportError as error:
         raise ConfigError("--tune needs optuna, which is not installed: install `bulkrnabert[finetune]`") from error
 
-    settings = replace(settings, is_tuned=True)
+    settings = replace(settings.with_panel(encoder, fold), is_tuned=True)
     poolings = ["mean", "attention"] + (["marker"] if encoder.model.network.config.has_bin_statistics else [])
     trials: list[Trial] = []
     best: list[Search] = []

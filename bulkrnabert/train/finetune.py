@@ -7,22 +7,23 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.data.masking import seeded_generator
-from bulkrnabert.errors import TrainingError
+from bulkrnabert.errors import ConfigError, TrainingError
 from bulkrnabert.logs import shows_progress
 from bulkrnabert.models.adapters import AdapterConfig
 from bulkrnabert.models.finetuned import FinetunedNetwork, FinetunePooling
+from bulkrnabert.train.dropped_omics import DroppableTokens, consistency_loss
 from bulkrnabert.train.targets import Target
 from bulkrnabert.train.whole_batch import backward_whole_batch, encode_all
 
@@ -51,11 +52,16 @@ class FinetuneConfig(FrozenConfig):
         micro_batch_size: Samples encoded with gradients at once; bounds the memory, and changes nothing else. Below the
             samples of a step, each sample is encoded twice a step.
         genes_per_step: Random genes that a step sees, the same for all of its samples; null: all genes. A frozen
-            encoder always sees all.
+            encoder always sees all, and so does one that cannot read subsets (MOJO); the same holds for `inner_genes`.
         learning_rate: Of the adapter and the pooling.
         head_learning_rate: Of the heads.
         weight_decay: Decoupled, of adapter and heads.
         clip_norm: Largest gradient norm of a step.
+        modality_dropout: For models of several omics: probability, in each step, that a sample that has several is fed
+            once more with one of them as `<mask>`. The copies add their task loss, by their share of the samples.
+        consistency_weight: Weight of the term that brings the pooled embeddings of a sample and its copy together;
+            needs `modality_dropout`.
+        consistency_temperature: Divides the cosines of that term.
     """
 
     adapter: AdapterConfig = AdapterConfig()
@@ -76,6 +82,15 @@ class FinetuneConfig(FrozenConfig):
     head_learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    modality_dropout: float = Field(default=0.0, ge=0, le=1)
+    consistency_weight: float = Field(default=0.0, ge=0)
+    consistency_temperature: float = Field(default=0.1, gt=0)
+
+    @model_validator(mode="after")
+    def _copies_are_made(self) -> Self:
+        if self.consistency_weight > 0 and self.modality_dropout == 0:
+            raise ValueError("consistency_weight needs copies with an omic left out: set modality_dropout above 0")
+        return self
 
 
 class TaskConfig(FrozenConfig):
@@ -103,15 +118,18 @@ class FinetuneData:
     """Samples of one fine-tuning run.
 
     Attributes:
-        token_ids: Shape (samples, genes), uint8, in the encoder's gene order. Not modified.
+        token_ids: Shape (samples, columns), uint8: the genes that the network reads, omic after omic. Not modified.
         targets: The tasks.
-        start: Pooled embeddings by the encoder as it was pretrained, all genes, shape (samples, E), for the rows that
-            will be used; they stand in for an encoder that is not trained.
+        start: Pooled embeddings by the encoder as it was pretrained, all genes, shape (rows, E), for the rows that will
+            be used (see `DroppableTokens`: samples, then samples without an omic); they stand in for an encoder that is
+            not trained.
+        n_omics: Omics among the columns.
     """
 
     token_ids: NDArray[np.uint8]
     targets: Sequence[Target]
     start: Tensor
+    n_omics: int = 1
 
 
 @dataclass(frozen=True)
@@ -149,7 +167,12 @@ class Finetuner:
         self, network: FinetunedNetwork, data: FinetuneData, config: FinetuneConfig, seed: int, device: torch.device
     ) -> None:
         self.network = network.to(device)
-        self._tokens = torch.from_numpy(np.ascontiguousarray(data.token_ids))
+        if config.modality_dropout > 0 and data.n_omics == 1:
+            raise ConfigError(
+                "modality_dropout is for models that read several omics, and this one reads a single one: set it (and "
+                "consistency_weight) to 0"
+            )
+        self._tokens = DroppableTokens(data.token_ids, data.n_omics)
         self._targets = data.targets
         self._start = data.start.to(device)
         self._is_frozen = not network.encoder_parameters()
@@ -164,9 +187,15 @@ class Finetuner:
         self.network.set_standardisation(start)
         return self.network.standardised(start)
 
-    def outputs(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Each task's output with all genes, without gradients, shape (rows, O) each."""
-        return self._outputs(rows, None)
+    def outputs(self, rows: NDArray[np.int64], without: int | None = None) -> dict[str, Tensor]:
+        """Each task's output with all genes, without gradients, shape (rows, O) each.
+
+        Args:
+            rows: Samples.
+            without: Number of an omic that is fed as `<mask>`; None: all omics as they are.
+        """
+        numbers = torch.from_numpy(rows)
+        return self._outputs(numbers if without is None else self._tokens.without(numbers, without), None)
 
     def search(self, fit: NDArray[np.int64], inner: NDArray[np.int64]) -> Curve:
         """Train on `fit` until the loss on `inner` no longer falls; the weights of the best epoch are put back."""
@@ -195,16 +224,14 @@ class Finetuner:
 
     def _inner_loss(self, rows: NDArray[np.int64]) -> float:
         """Sum of the tasks' losses on rows."""
-        outputs = self._outputs(
-            rows, self._draw_genes(self._config.inner_genes, seeded_generator(self._seed, "validation_genes"))
-        )
         numbers = torch.from_numpy(rows)
+        genes = self._draw_genes(self._config.inner_genes, seeded_generator(self._seed, "validation_genes"))
+        outputs = self._outputs(numbers, genes)
         return sum(float(target.loss(outputs[target.name], numbers)) for target in self._targets)
 
-    def _outputs(self, rows: NDArray[np.int64], genes: Tensor | None) -> dict[str, Tensor]:
+    def _outputs(self, numbers: Tensor, genes: Tensor | None) -> dict[str, Tensor]:
         self.network.eval()
-        numbers = torch.from_numpy(rows)
-        n_genes = self._tokens.shape[1] if genes is None else len(genes)
+        n_genes = self._tokens.n_columns if genes is None else len(genes)
         pooled = encode_all(lambda part: self._encode(part, genes), numbers, _rows_at_once(n_genes), self._device)
         with torch.no_grad():
             return self.network.outputs(pooled)
@@ -227,14 +254,19 @@ class Finetuner:
         self.network.train()
         self.network.encoder.eval()  # its output must be the same in both passes of a whole batch
         genes = self._draw_genes(self._config.genes_per_step, seeded_generator(self._seed, "genes", epoch, number))
+        copies = torch.from_numpy(
+            self._tokens.draw(
+                rows.numpy(), self._config.modality_dropout, seeded_generator(self._seed, "dropped_omic", epoch, number)
+            )
+        )
         self._optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(seeded_generator(self._seed, "dropout", epoch, number).integers(2**62)))
             loss = float(
                 backward_whole_batch(
                     lambda part: self._encode(part, genes),
-                    lambda pooled: self._whole_loss(pooled, rows),
-                    rows,
+                    lambda pooled: self._whole_loss(pooled, rows, copies),
+                    torch.cat([rows, copies]),
                     self._config.micro_batch_size,
                     self.network.encoder_parameters(),
                     self._device,
@@ -248,7 +280,23 @@ class Finetuner:
         self._optimizer.step()
         return loss
 
-    def _whole_loss(self, pooled: Tensor, rows: Tensor) -> Tensor:
+    def _whole_loss(self, pooled: Tensor, rows: Tensor, copies: Tensor) -> Tensor:
+        """Loss of a step: of the samples and, by their share, of their copies without an omic; and what ties both."""
+        whole, dropped = pooled[: len(rows)], pooled[len(rows) :]
+        loss = self._task_loss(whole, rows)
+        if not len(copies):
+            return loss
+        samples = copies % len(self._tokens)
+        loss = loss + len(copies) / len(rows) * self._task_loss(dropped, samples)
+        if self._config.consistency_weight > 0:
+            by_sample = rows.argsort()
+            own = by_sample[torch.searchsorted(rows[by_sample], samples)].to(whole.device)
+            both = self.network.standardised(whole[own]), self.network.standardised(dropped)
+            tie = consistency_loss(*both, self._config.consistency_temperature)
+            loss = loss + self._config.consistency_weight * tie.double().cpu()
+        return loss
+
+    def _task_loss(self, pooled: Tensor, rows: Tensor) -> Tensor:
         outputs = self.network.outputs(pooled)
         losses = [target.loss(outputs[target.name], rows) for target in self._targets]
         return torch.stack([loss.double().cpu() for loss in losses]).sum()
@@ -256,11 +304,11 @@ class Finetuner:
     def _encode(self, rows: Tensor, genes: Tensor | None) -> Tensor:
         if self._is_frozen:
             return self._start[rows.to(self._device)]
-        return _pool(self.network, self._tokens[rows], genes, self._device)
+        return _pool(self.network, self._tokens.take(rows), genes, self._device)
 
     def _draw_genes(self, wanted: int | None, generator: np.random.Generator) -> Tensor | None:
-        n_genes = self._tokens.shape[1]
-        if wanted is None or wanted >= n_genes:
+        n_genes = self._tokens.n_columns
+        if wanted is None or wanted >= n_genes or not self.network.encoder.reads_subsets:
             return None
         return torch.from_numpy(np.sort(generator.choice(n_genes, size=wanted, replace=False, shuffle=False)))
 
@@ -274,7 +322,7 @@ class Finetuner:
 
 
 def pooled_embeddings(network: FinetunedNetwork, token_ids: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Pooled embeddings of samples with all genes, without gradients, shape (samples, E), on `device`."""
+    """Pooled embeddings of samples with all genes that the network reads, without gradients, shape (samples, E)."""
     network.to(device).eval()
     tokens = torch.from_numpy(np.ascontiguousarray(token_ids))
     rows = torch.arange(len(tokens))

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-from bulkrnabert.data.tokenizer import BinnedTokenizer
+from bulkrnabert.data.tokenizer import BinnedTokenizer, Selection
 
 expression = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(0, 1e9))
 factors = st.floats(1e-3, 9.0)
@@ -60,3 +60,15 @@ def test_quantile_bins_are_monotone_and_cover_the_fit(values: np.ndarray) -> Non
     ids = fitted.encode(values, "zscore").ravel().astype(int)
     assert (np.diff(ids[np.argsort(values, axis=None)]) >= 0).all()
     assert ids.max() == 63
+
+
+@given(arrays(np.float64, (7, 5), elements=st.floats(0, 1e6)), st.permutations(range(5)))
+def test_standardising_is_undone_and_each_gene_stands_for_itself(values: np.ndarray, order: list[int]) -> None:
+    fitted = BinnedTokenizer.fit_standardised(Selection(values), "tpm")
+    z = fitted.standardise(values)
+    assert_allclose(fitted.unstandardise(z), values, rtol=1e-4, atol=1e-4)
+    ids = fitted.encode(values)
+    assert ids.max() <= 63
+    assert_array_equal(fitted.of_genes(order).encode(values[:, order]), ids[:, order])
+    for gene in range(5):
+        assert (np.diff(ids[np.argsort(values[:, gene]), gene].astype(int)) >= 0).all()

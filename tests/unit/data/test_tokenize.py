@@ -10,11 +10,12 @@ from numpy.testing import assert_array_equal
 
 from bulkrnabert.cli.tokenize import command
 from bulkrnabert.data.coexpression import bin_statistics, coexpression_table
+from bulkrnabert.data.gene_choice import most_variable_genes
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.masking import IGNORED, mask_tokens
 from bulkrnabert.data.splits import Splits, write_tsv
 from bulkrnabert.data.tables import Cohorts, CohortTableWriter, TableHeader, cohort_path
-from bulkrnabert.data.tokenize import most_variable_genes, tokenize_cohorts
+from bulkrnabert.data.tokenize import tokenize_cohorts
 from bulkrnabert.data.tokenizer import BinnedTokenizer, Selection
 from bulkrnabert.data.tokens import read_tokens
 from bulkrnabert.errors import ConfigError, DataError

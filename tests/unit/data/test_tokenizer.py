@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from bulkrnabert.data.tokenizer import BinnedTokenizer
-from bulkrnabert.errors import CheckpointError, ConfigError, DataError
+from bulkrnabert.errors import CheckpointError, DataError
 
 
 def tokenizer(**changes: Any) -> BinnedTokenizer:
@@ -118,8 +118,8 @@ def test_fit_needs_values_and_a_known_unit() -> None:
         BinnedTokenizer.fit(np.zeros((2, 2)), "tpm")
     with pytest.raises(DataError, match="every value of the training part is missing"):
         BinnedTokenizer.fit(np.full((2, 2), np.nan), "zscore")
-    with pytest.raises(ConfigError, match="no binning is known for unit 'beta'"):
-        BinnedTokenizer.fit(np.ones((2, 2)), "beta")
+    with pytest.raises(DataError, match="every beta value of the training part is missing"):
+        BinnedTokenizer.fit(np.full((2, 2), np.nan), "beta")
 
 
 @pytest.mark.parametrize("unit", ["tpm", "zscore"])

@@ -29,7 +29,7 @@ def tokens() -> Tokens:
         ),
         token_ids=np.array([[0, 63, 65], [1, 2, 64]], dtype=np.uint8),
         gene_ids=("ENSG1", "ENSG2", "ENSG3"),
-        tokenizer=BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=3.0),
+        tokenizers={"rnaseq": BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=3.0)},
         split_id="r0f1",
         split_sha256="ab" * 32,
     )

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from bulkrnabert import keys
+from bulkrnabert.cli.finetune import command as finetune_command
 from bulkrnabert.data.splits import Splits, make_splits
 from bulkrnabert.data.tokenizer import BinnedTokenizer
 from bulkrnabert.data.tokens import Tokens, write_tokens
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
 from bulkrnabert.models.registry import save_network
+from tests.unit.downstream import finetuning
 
 N_SAMPLES, N_GENES = 60, 20
 GENES = tuple(f"ENSG{number:011d}" for number in range(1, N_GENES + 1))
@@ -98,7 +100,7 @@ def _write_encoder(
         part=[keys.TRAIN if name in training else keys.HELD_OUT for name in samples[keys.SAMPLE_ID]]
     )
     token_ids = tokenizer.encode(study.values.to_numpy(), "tpm")
-    tokens = Tokens(described, token_ids, GENES, tokenizer, split_id, study.splits.sha256)
+    tokens = Tokens(described, token_ids, GENES, {keys.RNASEQ: tokenizer}, split_id, study.splits.sha256)
     write_tokens(study.tokens(split_id), tokens)
     config = BulkRNABertConfig(
         n_genes=N_GENES,
@@ -118,3 +120,26 @@ def _write_encoder(
     (folder / keys.GENES_TXT).write_text("".join(f"{gene}\n" for gene in GENES))
     record = {"split_id": split_id, "split_sha256": study.splits.sha256}
     (folder / keys.PROVENANCE_JSON).write_text(json.dumps(record))
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "task.yaml"
+    path.write_text(f"cancer_type: {finetuning.QUICK}\nsurvival: {finetuning.QUICK}\njoint: {finetuning.QUICK}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def classifier(finetune_study: FinetuneStudy, config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("classifier") / "out"
+    arguments = [*finetune_study.arguments("r0f0", "r0f1"), "--task", "cancer_type", "--task-config", config_file]
+    assert finetuning.run(finetune_command, *arguments, "--out", out).exception is None
+    return out
+
+
+@pytest.fixture(scope="session")
+def both(finetune_study: FinetuneStudy, config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("both") / "out"
+    arguments = [*finetune_study.arguments("all"), "--task", "cancer_type", "--task", "survival", "--final"]
+    assert finetuning.run(finetune_command, *arguments, "--task-config", config_file, "--out", out).exception is None
+    return out

@@ -124,17 +124,18 @@ def test_the_network_is_left_as_it_was() -> None:
 
 def test_a_sample_at_the_baseline_has_nothing_to_explain() -> None:
     network = make_network()
-    ids = baseline_tokens("mean", network.encoder).numpy().astype(np.uint8)
+    ids = baseline_tokens("mean", network).numpy().astype(np.uint8)
     found = integrated_gradients(network, ids, TASK, np.zeros(1, dtype=np.int64), "mean", 4)
     assert_allclose(found.values, 0, atol=1e-7)
 
 
 def test_baselines() -> None:
-    encoder = make_network().encoder
+    network = make_network()
+    encoder = network.encoder
     encoder.set_bin_statistics(torch.full((N_GENES,), 7.6), torch.ones(N_GENES))
-    assert baseline_tokens("mean", encoder).unique().tolist() == [8]
-    assert baseline_tokens("zero", encoder).unique().tolist() == [0]
-    assert baseline_tokens("mask", encoder).unique().tolist() == [65]
+    assert baseline_tokens("mean", network).unique().tolist() == [8]
+    assert baseline_tokens("zero", network).unique().tolist() == [0]
+    assert baseline_tokens("mask", network).unique().tolist() == [65]
     assert resolve_baseline(None, encoder) == "mean"
     imported = BulkRNABert(CONFIG.model_copy(update={"has_bin_statistics": False}))
     assert resolve_baseline(None, imported) == "mask"

@@ -238,7 +238,7 @@ def test_other_refusals_of_the_command(checkpoint: Path, table: Path, tmp_path: 
     assert ".h5ad or .parquet" in str(run(checkpoint, tmp_path / "e.csv", "--table", table, "--unit", "tpm"))
     pd.concat([frame(), frame()]).rename_axis("sample").to_csv(table, sep="\t")
     message = str(run(checkpoint, tmp_path / "e.h5ad", "--table", table, "--unit", "tpm"))
-    assert "sample 'S0' is there more than once" in message
+    assert "sample 'S0' is in the rnaseq table more than once" in message
     assert not (tmp_path / "e.h5ad").exists()
 
 
