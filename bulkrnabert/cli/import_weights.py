@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--model",
     "model_name",
-    type=click.Choice(["bulkrnabert"]),
+    type=click.Choice(["bulkrnabert", "mojo"]),
     default="bulkrnabert",
     show_default=True,
     help="Kind of model.",
@@ -23,25 +23,27 @@ logger = logging.getLogger(__name__)
     "--params",
     type=click.Path(path_type=Path),
     required=True,
-    help="params.joblib or params.npz (haiku), or model.safetensors (PyTorch). Nothing in a pickle is executed.",
+    help="params.joblib or params.npz (haiku), or model.safetensors (PyTorch names; haiku names for mojo). Nothing in "
+    "a pickle is executed.",
 )
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The published config.json.")
 @click.option(
     "--genes",
     type=click.Path(path_type=Path),
-    help="Gene ids in model order, one a line. Default: genes.txt or common_gene_id.txt beside --params.",
+    help="Gene names in model order, one a line. Default: genes.txt or the published list beside --params.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint folder to write.")
 def command(model_name: str, params: Path, config: Path, genes: Path | None, out: Path) -> None:
     """Turn published weights into a checkpoint folder that every other command reads.
 
-    Every tensor is accounted for, by name and shape. The tokenizer behaves as the published one does: log10(1 + TPM)
-    divided by the published constant, values at or above it get id 64, missing genes count as 0.
+    Every tensor is accounted for, by name and shape. The tokenizers behave as the published ones do: log10(1 + TPM)
+    divided by the published constant, for mojo also beta values as they are; values at or above the top get id 64. A
+    missing gene counts as 0 for bulkrnabert and is masked for mojo.
 
     Writes config.json, model.safetensors, tokenizer.json, genes.txt, provenance.json and README.md.
     """
     from bulkrnabert.downstream.published import import_checkpoint
 
-    imported = import_checkpoint(params, config, genes, out)
-    n_parameters = sum(parameter.numel() for parameter in imported.model.parameters())
-    logger.info("%s: %d parameters, %d genes written to %s", model_name, n_parameters, imported.reference.n_genes, out)
+    network = import_checkpoint(params, config, genes, out, model_name)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    logger.info("%s: %d parameters, %d genes written to %s", model_name, n_parameters, network.config.n_genes, out)

@@ -41,7 +41,7 @@ def read_reference_arrays(path: Path) -> Arrays:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise CheckpointError(f"{path}: {path.stat().st_size} bytes; a published BulkRNABert has about 24 million")
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes; published weights are below {LARGEST_FILE_BYTES}")
     readers = {".safetensors": _read_safetensors, ".npz": _read_npz, ".joblib": _read_joblib}
     if path.suffix not in readers:
         raise CheckpointError(f"{path}: expected a file that ends in {', '.join(sorted(readers))}")
