@@ -10,6 +10,7 @@ from typing import Literal
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
     "embedding_paths",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="Embeddings (.h5ad) of an encoder; one for every fold, or a single one of an encoder trained on all samples.",
+    help="Embeddings (.h5ad) of an encoder; one for every fold, or a single one of an encoder trained on all samples. "
+    "Without any, the baselines alone are run.",
 )
 @click.option("--task", type=click.Choice([keys.CANCER_TYPE, keys.SURVIVAL]), required=True, help="What to predict.")
 @click.option("--scope", default=keys.PAN, show_default=True, help="`pan` for all cohorts together, or a cohort.")
@@ -44,6 +45,15 @@ logger = logging.getLogger(__name__)
     help="What the embedding is measured against. fast leaves out the linear SVM, the raw-expression MLP, Coxnet and "
     "the random survival forest.",
 )
+@click.option(
+    "--modality",
+    "modalities",
+    type=click.Choice([keys.RNASEQ, keys.METHYLATION]),
+    multiple=True,
+    default=[keys.RNASEQ],
+    show_default=True,
+    help="What the baselines read; given twice, PCA of the second alone, early and late integration are among them.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="predictions.parquet to write.")
 def command(
     cohorts: Path,
@@ -54,12 +64,14 @@ def command(
     label_column: str,
     seed: int,
     baselines: Literal["all", "fast", "none"],
+    modalities: tuple[str, ...],
     out: Path,
 ) -> None:
     """Train heads on frozen embeddings and the baselines on the same folds; write what they say of unseen patients.
 
-    Classes: MLP and logistic regression against PCA or variable genes with logistic regression, k nearest neighbours, a
-    linear SVM, an MLP on expression, and the most frequent class.
+    Classes: MLP, logistic regression and the ten nearest neighbours (nothing fitted) on the embedding against PCA or
+    variable genes with logistic regression, k nearest neighbours, a linear SVM, an MLP on expression, and the most
+    frequent class.
     Survival: Cox MLP and ridge Cox, a baseline hazard a cohort (project), against PCA + Cox, the cancer type alone, age
     with sex and stage alone, Coxnet and a random survival forest. Risk is the log of the cumulative hazard at the
     median follow-up (days) of the training part: higher is worse. Missing genes are filled with training medians.
@@ -69,29 +81,31 @@ def command(
 
     from bulkrnabert.data.splits import read_clinical, read_splits
     from bulkrnabert.data.tables import read_cohorts
-    from bulkrnabert.downstream.embeddings import read_embeddings
-    from bulkrnabert.downstream.job import embeddings_by_split, expression_rows, make_job
+    from bulkrnabert.downstream.embeddings import encoder_of, read_embeddings
+    from bulkrnabert.downstream.job import embeddings_by_split, make_job
     from bulkrnabert.downstream.predictions import write_predictions
     from bulkrnabert.downstream.probe import probe_embeddings
     from bulkrnabert.evaluate.baselines import run_baselines
-    from bulkrnabert.evaluate.expression import expression_features
+    from bulkrnabert.evaluate.expression import modality_features
     from bulkrnabert.provenance import require_writable
 
+    if not embedding_paths and baselines == "none":
+        raise ConfigError("--baselines none without --embeddings leaves nothing to do: give one of them")
     require_writable(out)
     splits = read_splits(splits_path)
     clinical = read_clinical(cohorts / keys.CLINICAL_TSV)
     job = make_job(splits, clinical, task, scope, label_column)
-    embeddings = [read_embeddings(path) for path in embedding_paths]
-    features = embeddings_by_split(job, embeddings, embedding_paths)
-    encoder_split = keys.ALL_SPLIT if len(embeddings) == 1 and embeddings[0].split_id == keys.ALL_SPLIT else ""
-    by_heads = probe_embeddings(job, features, seed, encoder_split)
-    found = [by_heads]
+    found = []
+    if embedding_paths:
+        embeddings = [read_embeddings(path) for path in embedding_paths]
+        features = embeddings_by_split(job, embeddings, embedding_paths)
+        encoder_split = keys.ALL_SPLIT if len(embeddings) == 1 and embeddings[0].split_id == keys.ALL_SPLIT else ""
+        found.append(probe_embeddings(job, features, seed, encoder_split, encoder_of(embeddings, embedding_paths)))
     if baselines != "none":
-        tables = read_cohorts(cohorts)
-        expression = expression_features(expression_rows(job, tables.samples, tables.values), tables.unit)
-        found.append(run_baselines(job, expression, seed, clinical, baselines))
+        by_modality = {name: modality_features(job, read_cohorts(cohorts, name)) for name in dict.fromkeys(modalities)}
+        found.append(run_baselines(job, by_modality, seed, clinical, baselines))
     together = replace(
-        by_heads,
+        found[0],
         frame=pd.concat([item.frame for item in found], ignore_index=True),
         not_estimable=found[-1].not_estimable,
     )

@@ -27,6 +27,7 @@ class Embeddings:
         sample_ids: A sample each row.
         cohorts: Cohort of each row.
         values: Shape (samples, embedding size), float64.
+        model: Kind of the encoder, as `bulkrnabert`.
     """
 
     split_id: str
@@ -34,6 +35,7 @@ class Embeddings:
     sample_ids: list[str]
     cohorts: list[str]
     values: npt.NDArray[np.float64]
+    model: str = keys.BULKRNABERT
 
     def rows_of(self, sample_ids: Sequence[str], source: str) -> npt.NDArray[np.float64]:
         """Values in the order of `sample_ids`.
@@ -81,4 +83,19 @@ def read_embeddings(path: Path) -> Embeddings:
         sample_ids=[str(name) for name in adata.obs_names],
         cohorts=[str(name) for name in adata.obs[keys.COHORT]],
         values=values,
+        model=provenance.get("model") or keys.BULKRNABERT,
     )
+
+
+def encoder_of(embeddings: Sequence[Embeddings], paths: Sequence[Path]) -> str:
+    """Kind of the encoders, the same for all.
+
+    Raises:
+        DataError: they are of several kinds.
+    """
+    for embedding, path in zip(embeddings, paths, strict=True):
+        if embedding.model != embeddings[0].model:
+            raise DataError(
+                f"{path}: embeddings of {embedding.model}, {paths[0]} of {embeddings[0].model}: probe one at a time"
+            )
+    return embeddings[0].model

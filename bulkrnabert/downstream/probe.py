@@ -39,6 +39,7 @@ IntArray = npt.NDArray[np.int64]
 Classifier = Callable[[FloatArray, IntArray, FloatArray, int, int], FloatArray]
 
 LOGISTIC_STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+N_NEIGHBOURS = 10
 N_INNER_FOLDS = 3
 MLP_LEARNING_RATE = 1e-3
 MLP_WEIGHT_DECAY = 1e-4
@@ -146,6 +147,21 @@ def predict_mlp(train: FloatArray, class_ids: IntArray, test: FloatArray, n_clas
             with torch.no_grad():
                 total += torch.softmax(head(to_predict).double(), dim=1).numpy()
     return total / N_INNER_FOLDS
+
+
+def predict_nearest(train: FloatArray, class_ids: IntArray, test: FloatArray, n_classes: int, _seed: int) -> FloatArray:
+    """Votes of the ten nearest training samples by cosine distance: zero-shot, nothing is fitted.
+
+    Source:
+        MOJO's zero-shot subtype retrieval by nearest neighbours; the number of neighbours is not stated, ours is 10.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    n_neighbours = min(N_NEIGHBOURS, len(train))
+    model = KNeighborsClassifier(n_neighbors=n_neighbours, metric="cosine").fit(train, class_ids)
+    probabilities = np.zeros((len(test), n_classes))
+    probabilities[:, model.classes_] = model.predict_proba(test)
+    return probabilities
 
 
 def class_frame(job: Job, fold: Fold, method: str, role: str, probabilities: FloatArray) -> pd.DataFrame:
@@ -263,32 +279,40 @@ class _Heads:
 
 
 HEADS = _Heads(
-    {"embedding + MLP": predict_mlp, "embedding + logistic regression": predict_logistic},
-    {"embedding + Cox MLP": fit_cox_mlp, "embedding + Cox": fit_cox},
+    {"MLP": predict_mlp, "logistic regression": predict_logistic, "nearest neighbours": predict_nearest},
+    {"Cox MLP": fit_cox_mlp, "Cox": fit_cox},
 )
 
 
-def probe_embeddings(job: Job, features: Mapping[str, FloatArray], seed: int, encoder_split: str = "") -> Predictions:
-    """Out-of-fold predictions of every head.
+def probe_embeddings(
+    job: Job,
+    features: Mapping[str, FloatArray],
+    seed: int,
+    encoder_split: str = "",
+    model: str = keys.BULKRNABERT,
+) -> Predictions:
+    """Out-of-fold predictions of every head, named as `BulkRNABert embedding + MLP`.
 
     Args:
         job: The job.
         features: Embeddings of the job's rows, for each fold's `split_id`.
         seed: Of inner folds, weights and dropout.
         encoder_split: `all` when one encoder serves every fold; written into the column `split_id`.
+        model: Kind of the encoder.
     """
     frames = []
+    of_model = f"{keys.MODEL_TITLES[model]} embedding + "
     for fold in job.folds:
         embedding = features[fold.split_id]
         if job.task == keys.CANCER_TYPE:
             training = embedding[fold.train], job.class_ids[fold.train], embedding[fold.test]
             for name, classify in HEADS.classifiers.items():
                 probabilities = classify(*training, len(job.classes), seed)
-                frames.append(class_frame(job, fold, name, MODEL, probabilities))
+                frames.append(class_frame(job, fold, of_model + name, MODEL, probabilities))
         else:
             for name, fitter in HEADS.cox.items():
                 found = predict_cox(fitter, embedding, job.survival, fold, seed, job.survival_times)
-                frames.append(risk_frame(job, fold, name, MODEL, found.risk, found.survival))
+                frames.append(risk_frame(job, fold, of_model + name, MODEL, found.risk, found.survival))
     frame = pd.concat(frames, ignore_index=True)
     if encoder_split:
         frame["split_id"] = encoder_split

@@ -100,7 +100,9 @@ class Evaluation:
 
 
 def read_training_patients(paths: Sequence[Path]) -> dict[str, set[str]]:
-    """Hashed training patients of each encoder, by `split_id` (`all` where an encoder is of no split).
+    """Hashed training patients of the encoders of each `split_id` (`all` where an encoder is of no split).
+
+    Several models of one split count together.
 
     Raises:
         DataError: a file is no JSON object.
@@ -116,7 +118,7 @@ def read_training_patients(paths: Sequence[Path]) -> dict[str, set[str]]:
         if provenance.get("patient_hashes") is None:
             logger.warning("%s lists no training patients: their overlap with test patients is unknown", path)
             continue
-        trained_on[provenance.get("split_id") or keys.ALL_SPLIT] = set(provenance["patient_hashes"])
+        trained_on.setdefault(provenance.get("split_id") or keys.ALL_SPLIT, set()).update(provenance["patient_hashes"])
     return trained_on
 
 

@@ -6,8 +6,13 @@ import logging
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from bulkrnabert import keys
+from bulkrnabert.data.tables import Cohorts
+from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.survival import Standardiser
+from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +32,29 @@ def expression_features(values: npt.NDArray[np.float32], unit: str) -> FloatArra
     return np.log1p(features) if unit in LINEAR_UNITS else features
 
 
+def modality_features(job: Job, cohorts: Cohorts) -> FloatArray:
+    """A modality's values for the job's rows, as `expression_features`; NaN for a sample without the modality.
+
+    Args:
+        job: The job.
+        cohorts: The tables of one modality.
+    Returns:
+        Shape (rows, genes).
+    Raises:
+        DataError: no sample of the job has the modality.
+    """
+    found = pd.Index(cohorts.samples[keys.SAMPLE_ID]).get_indexer(pd.Index(job.rows[keys.SAMPLE_ID]))
+    has_it = found >= 0
+    if not has_it.any():
+        raise DataError(
+            f"none of the {len(job.rows)} samples of {job.task}, scope {job.scope} has {cohorts.modality}: "
+            "split them again, or leave the modality out"
+        )
+    features = np.full((len(job.rows), cohorts.values.shape[1]), np.nan)
+    features[has_it] = expression_features(cohorts.values[found[has_it]], cohorts.unit)
+    return features
+
+
 def fill_missing(features: FloatArray, train: npt.NDArray[np.int64]) -> FloatArray:
     """Missing values replaced by the gene's median in the training rows; 0 for a gene that training lacks.
 
@@ -43,14 +71,15 @@ def fill_missing(features: FloatArray, train: npt.NDArray[np.int64]) -> FloatArr
     )
 
 
-def log_missing(features: FloatArray) -> None:
-    """Say how many values are missing, and in how many genes."""
+def log_missing(modality: str, features: FloatArray) -> None:
+    """Say how many values of a modality are missing, and in how many genes."""
     is_missing = np.isnan(features)
     if is_missing.any():
         logger.info(
-            "baselines: %d of %d values are missing, in %d of %d genes; each fold fills them with training medians",
+            "baselines: %d of %d %s values are missing, in %d of %d genes; each fold fills them with training medians",
             is_missing.sum(),
             is_missing.size,
+            modality,
             is_missing.any(axis=0).sum(),
             is_missing.shape[1],
         )

@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.splits import Splits, make_splits
-from bulkrnabert.downstream.embeddings import Embeddings, read_embeddings
-from bulkrnabert.downstream.job import Job, embeddings_by_split, expression_rows, make_job
+from bulkrnabert.data.tables import Cohorts
+from bulkrnabert.downstream.embeddings import Embeddings, encoder_of, read_embeddings
+from bulkrnabert.downstream.job import Job, embeddings_by_split, make_job
 from bulkrnabert.downstream.predictions import read_predictions, write_predictions
-from bulkrnabert.downstream.probe import predict_logistic, predict_mlp, probe_embeddings
+from bulkrnabert.downstream.probe import predict_logistic, predict_mlp, predict_nearest, probe_embeddings
 from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.evaluate.baselines import run_baselines
-from bulkrnabert.evaluate.expression import expression_features, most_variable, principal_components
+from bulkrnabert.evaluate.expression import expression_features, modality_features, most_variable, principal_components
 
 N = 40
 
@@ -128,14 +130,43 @@ def test_jobs_take_the_rows_they_can_use(splits: Splits) -> None:
         make_job(splits, make_study()[1].assign(stage=""), "cancer_type", "pan", "stage")
 
 
-def test_expression_is_found_by_name(splits: Splits) -> None:
+def cohorts_of(samples: pd.DataFrame, values: np.ndarray, modality: str = "rnaseq") -> Cohorts:
+    n_genes = values.shape[1]
+    genes = GeneVocabulary(tuple(f"ENSG{number:011d}" for number in range(n_genes)), ("",) * n_genes, ("",) * n_genes)
+    return Cohorts(genes, samples, values.astype(np.float32), "zscore", "local", modality)
+
+
+def test_features_are_found_by_name_and_missing_where_a_sample_lacks_the_modality(splits: Splits) -> None:
     job = make_job(splits, make_study()[1], "cancer_type", "pan")
     samples = make_study()[0][::-1].reset_index(drop=True)
     values = samples["sample_id"].str[1:].astype(np.float32).to_numpy()[:, None]
-    found = expression_rows(job, samples, values)
+    found = modality_features(job, cohorts_of(samples, values))
     assert [f"S{int(number):02d}" for number in found[:, 0]] == list(job.rows["sample_id"])
-    with pytest.raises(DataError, match="is not in the cohort tables"):
-        expression_rows(job, samples[:-1], values[:-1])
+    assert samples["sample_id"].iloc[-1] == "S00"
+    without = modality_features(job, cohorts_of(samples[:-1], values[:-1]))
+    is_s00 = (job.rows["sample_id"] == "S00").to_numpy()
+    assert np.isnan(without[is_s00]).all()
+    np.testing.assert_array_equal(without[~is_s00], found[~is_s00])
+    with pytest.raises(DataError, match="none of the 40 samples of cancer_type, scope pan has methylation"):
+        modality_features(job, cohorts_of(samples.assign(sample_id="X" + samples["sample_id"]), values, "methylation"))
+
+
+def test_nearest_neighbours_vote_by_angle() -> None:
+    train = np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 9.0]])
+    found = predict_nearest(train[:2], np.array([0, 2]), np.array([[5.0, 0.0]]), 3, 0)
+    np.testing.assert_allclose(found, [[0.5, 0.0, 0.5]])  # fewer samples than neighbours: all vote
+    many = np.repeat(train, 10, axis=0)
+    classes = np.repeat([0, 0, 2, 2], 10)
+    found = predict_nearest(many, classes, np.array([[100.0, 1.0], [0.0, 0.5]]), 3, 0)
+    np.testing.assert_allclose(found, [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_embeddings_of_two_models_are_not_mixed(splits: Splits) -> None:
+    first = encoder_output(splits, "r0f0")
+    paths = [Path("one.h5ad"), Path("two.h5ad")]
+    assert encoder_of([first, first], paths) == "bulkrnabert"
+    with pytest.raises(DataError, match=r"two\.h5ad: embeddings of mojo, one\.h5ad of bulkrnabert"):
+        encoder_of([first, replace(first, model="mojo")], paths)
 
 
 @pytest.mark.parametrize("classify", [predict_logistic, predict_mlp])
@@ -186,11 +217,11 @@ def test_linear_units_are_logged_others_are_not() -> None:
 def test_predictions_of_every_method_and_back_from_the_file(splits: Splits, tmp_path: Path) -> None:
     clinical = make_study()[1]
     expression = np.random.default_rng(1).normal(size=(N, 12))
-    for task, n_methods in (("cancer_type", 8), ("survival", 6)):
+    for task, n_methods in (("cancer_type", 9), ("survival", 6)):
         job: Job = make_job(splits, clinical, task, "pan")  # type: ignore[arg-type]
         features = embeddings_by_split(job, [encoder_output(splits, "all")], [Path("one")])
         heads = probe_embeddings(job, features, 0, encoder_split="all")
-        baselines = run_baselines(job, expression, 0)
+        baselines = run_baselines(job, {"rnaseq": expression}, 0)
         both = pd.concat([heads.frame, baselines.frame], ignore_index=True)
         assert both["method"].nunique() == n_methods
         assert (both.groupby("method").size() == N).all()

@@ -121,7 +121,7 @@ def test_projects_are_spread_over_the_folds() -> None:
 def test_cancer_type_alone_knows_the_project() -> None:
     samples, clinical, features = make_study(with_projects=True)
     splits = make_splits(samples, clinical, 2, 1, 0)
-    predictions = run_baselines(make_job(splits, clinical, "survival", "GBMLGG"), features, 0)
+    predictions = run_baselines(make_job(splits, clinical, "survival", "GBMLGG"), {"rnaseq": features}, 0)
     alone = predictions.frame[predictions.frame["method"] == "cancer type alone"]
     assert (alone.groupby(["fold", "stratum"])["risk"].nunique() == 1).all()
     assert set(alone["stratum"]) == {"GBMLGG/TCGA-GBM", "GBMLGG/TCGA-LGG"}

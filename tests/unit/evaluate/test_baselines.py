@@ -78,7 +78,7 @@ def test_missing_genes_take_the_training_median_and_are_counted(caplog: pytest.L
     with_gaps = features_of(job)
     with_gaps[3, 2] = np.nan
     with caplog.at_level(logging.INFO):
-        found = run_baselines(job, with_gaps, 0, which="fast")
+        found = run_baselines(job, {"rnaseq": with_gaps}, 0, which="fast")
     assert f"1 of {8 * N} values are missing, in 1 of 8 genes" in caplog.text
     assert np.isfinite(np.stack(found.frame["probabilities"].tolist())).all()
 
@@ -133,14 +133,16 @@ def test_without_age_sex_or_stage_that_baseline_is_not_estimable() -> None:
     samples, clinical, _ = make_study()
     splits = make_splits(samples, clinical, 3, 1, 0)
     job = make_job(splits, clinical, "survival", "pan")
-    found = run_baselines(job, features_of(job), 0, clinical.drop(columns=["age_at_diagnosis_days", "sex"]), "fast")
+    found = run_baselines(
+        job, {"rnaseq": features_of(job)}, 0, clinical.drop(columns=["age_at_diagnosis_days", "sex"]), "fast"
+    )
     assert "clinical alone" not in set(found.frame["method"])
     table = judged(job, splits, "leak-free", found)
     rows = table[table["method"] == "clinical alone"]
     assert "c_index_pooled" in set(rows["metric"])
     assert not rows["estimable"].any()
     assert rows["reason"].str.contains("no age, sex or stage").all()
-    with_them = run_baselines(job, features_of(job), 0, clinical, "fast")
+    with_them = run_baselines(job, {"rnaseq": features_of(job)}, 0, clinical, "fast")
     assert "clinical alone" in set(with_them.frame["method"])
 
 
@@ -150,7 +152,7 @@ def test_the_paper_protocol_from_splits_to_numbers() -> None:
     for task, metric in (("cancer_type", "macro_f1"), ("survival", "c_index_pooled")):
         job = make_job(splits, clinical, task, "pan")  # type: ignore[arg-type]
         assert len(job.rows) == N + N // 6
-        found = run_baselines(job, features_of(job), 0, clinical, "fast")
+        found = run_baselines(job, {"rnaseq": features_of(job)}, 0, clinical, "fast")
         table = judged(job, splits, "paper", found)
         row = table[(table["method"] == "model") & (table["metric"] == metric)].iloc[0]
         assert row["n_repeats"] == 3
@@ -166,7 +168,7 @@ def test_a_cohort_left_out_is_judged_by_one_fold() -> None:
     samples, clinical, _ = make_study()
     splits = leave_cohorts_out(samples, ["A"])
     job = make_job(splits, clinical, "survival", "A")
-    table = judged(job, splits, "leak-free", run_baselines(job, features_of(job), 0, clinical, "fast"))
+    table = judged(job, splits, "leak-free", run_baselines(job, {"rnaseq": features_of(job)}, 0, clinical, "fast"))
     row = table[(table["method"] == "model") & (table["metric"] == "c_index_pooled")].iloc[0]
     assert row["value"] > 0.6
     assert (row["n_patients"], row["scope"]) == (N // 2, "A")
