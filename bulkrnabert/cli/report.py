@@ -27,6 +27,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--survival", type=_FILE, help="Endpoints of every cohort, and who is out: survival.tsv.")
 @click.option("--doctor", type=_FILE, help="What `doctor` said of the own tables: doctor.json.")
 @click.option(
+    "--findings",
+    "finding_files",
+    type=_FILE,
+    multiple=True,
+    help="What `panels`, `impute-benchmark`, `anchors`, `biomarkers` or `cross-modal` found (JSON). Repeat for each.",
+)
+@click.option(
     "--run", "run_file", type=_FILE, help="Facts about the run: run.json (version, command, parameters, software)."
 )
 @click.option(
@@ -45,6 +52,7 @@ def command(
     rejected: Path | None,
     survival: Path | None,
     doctor: Path | None,
+    finding_files: tuple[Path, ...],
     run_file: Path | None,
     small_cells: int,
     out: Path,
@@ -55,6 +63,7 @@ def command(
     bulkrnabert_mqc.json (a table for MultiQC).
     """
     from bulkrnabert.evaluate import artefacts, data_artefacts
+    from bulkrnabert.evaluate.findings import read_findings
     from bulkrnabert.report.page import write_report
 
     inputs = artefacts.ReportInputs(
@@ -65,6 +74,7 @@ def command(
         run=artefacts.read_run(run_file),
         endpoints=data_artefacts.read_endpoints(survival),
         diagnoses=data_artefacts.read_diagnoses(doctor),
+        findings=read_findings(finding_files),
     )
     page = write_report(inputs, out, small_cells)
     logger.info(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, join_problems
 from bulkrnabert.evaluate.data_artefacts import Diagnosis, Endpoint, ModalitySummary, Pairs
+from bulkrnabert.evaluate.findings import Findings
 
 MAX_PROBLEMS_SHOWN = 10
 PRIMARY_METRIC = {keys.CANCER_TYPE: "macro_f1", keys.SURVIVAL: "c_index_within_weighted"}
@@ -294,11 +295,13 @@ class Encoder:
     """What the report shows of one checkpoint folder.
 
     Attributes:
-        name: The outer split it was trained for (`r0f0`), else the folder's name.
+        name: The outer split it was trained for (`r0f0`), else the folder's name; after the name of any model but
+            BulkRNABert.
         n_parameters: Learned numbers, read from the header of the weights; None without a weights file.
         config: `config.json`, or empty.
         provenance: `provenance.json`.
         records: The lines of `records.jsonl` in their order; empty where there is none.
+        model: Kind of model, as `bulkrnabert`.
     """
 
     name: str
@@ -306,6 +309,12 @@ class Encoder:
     config: dict[str, Any]
     provenance: dict[str, Any]
     records: list[dict[str, Any]]
+    model: str = keys.BULKRNABERT
+
+    @property
+    def model_title(self) -> str:
+        """What a reader sees of the kind of model."""
+        return keys.MODEL_TITLES.get(self.model, self.model)
 
     def records_of(self, kind: str) -> list[dict[str, Any]]:
         """The records of one kind: `train`, `validation` or `summary`."""
@@ -414,12 +423,16 @@ def read_encoder(folder: Path) -> Encoder:
         raise DataError(f"{folder}: holds no {keys.PROVENANCE_JSON}; give the checkpoint folder that `pretrain` wrote")
     facts = _read_mapping(provenance)
     records, config, weights = folder / keys.RECORDS_JSONL, folder / keys.CONFIG_JSON, folder / keys.WEIGHTS
+    described = _read_mapping(config) if config.is_file() else {}
+    model = str(described.get("model") or keys.BULKRNABERT)
+    name = str(facts.get("split_id") or folder.name)
     return Encoder(
-        name=str(facts.get("split_id") or folder.name),
+        name=name if model == keys.BULKRNABERT else f"{keys.MODEL_TITLES.get(model, model)} {name}",
         n_parameters=_count_parameters(weights) if weights.is_file() else None,
-        config=_read_mapping(config) if config.is_file() else {},
+        config=described,
         provenance=facts,
         records=_read_records(records) if records.is_file() else [],
+        model=model,
     )
 
 
@@ -434,6 +447,7 @@ class ReportInputs:
     run: RunFacts
     endpoints: list[Endpoint] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
 
 def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> list[Metric]:

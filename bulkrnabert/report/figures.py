@@ -33,6 +33,7 @@ from bulkrnabert.report.tables import IntervalGroup, IntervalRow
 from bulkrnabert.report.text import DAYS_PER_YEAR, format_count, format_number, is_small
 
 MAX_VECTOR_POINTS = 6000
+WITHOUT_NETWORK = "most frequent bin"
 
 
 def draw_forest(
@@ -264,7 +265,7 @@ def draw_projection(projection: Projection, identifier: str) -> Figure:
 
 
 def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
-    """Loss above, masked accuracy below, over optimiser steps; None where nothing was recorded."""
+    """Loss above, masked accuracy (or error of restored values) below, over steps; None where nothing was recorded."""
     train, validation = encoder.records_of(keys.TRAIN), encoder.records_of("validation")
     if not train and not validation:
         return None
@@ -272,16 +273,19 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         loss, accuracy = canvas.subplots(2, 1, sharex=True)
         _draw_records(loss, train, "loss", "training", MODEL_COLOUR, "-")
         _draw_records(loss, validation, "loss", "validation", SECOND_COLOUR, "--")
-        _draw_records(accuracy, train, "masked_accuracy", "training", MODEL_COLOUR, "-")
-        _draw_records(accuracy, validation, "masked_accuracy", "validation", SECOND_COLOUR, "--")
-        _draw_records(accuracy, validation, "baseline_accuracy", "most frequent bin", MUTED, ":")
+        restores_values = any(record.get("rmse") is not None for record in validation)
+        name, baseline = ("rmse", "baseline_rmse") if restores_values else ("masked_accuracy", "baseline_accuracy")
+        _draw_records(accuracy, train, name, "training", MODEL_COLOUR, "-")
+        _draw_records(accuracy, validation, name, "validation", SECOND_COLOUR, "--")
+        _draw_records(accuracy, validation, baseline, "gene mean" if restores_values else WITHOUT_NETWORK, MUTED, ":")
         loss.set_ylabel("loss")
-        accuracy.set_ylabel("masked accuracy")
+        accuracy.set_ylabel("RMSE, z" if restores_values else "masked accuracy")
         accuracy.set_xlabel("step")
         for axes in (loss, accuracy):
             axes.grid(axis="y", color=RULE, linewidth=0.6)
         put_legend_above(canvas, [loss, accuracy])
-        description = f"Loss and masked accuracy of encoder {encoder.name} over training steps"
+        second = "error" if restores_values else "masked accuracy"
+        description = f"Loss and {second} of encoder {encoder.name} over training steps"
         return to_figure(canvas, identifier, description + _last_values(validation))
 
 
@@ -310,7 +314,7 @@ def _draw_records(
     points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     if points:
         steps, values = zip(*points, strict=True)
-        marker = "o" if len(points) < 30 and label != "most frequent bin" else None
+        marker = "o" if len(points) < 30 and label not in (WITHOUT_NETWORK, "gene mean") else None
         axes.plot(steps, values, line_style, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
 
 

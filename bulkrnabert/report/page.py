@@ -18,7 +18,10 @@ from bulkrnabert.report.classification import classification_part
 from bulkrnabert.report.comparisons import Headline, build_headlines
 from bulkrnabert.report.drawing import Figure
 from bulkrnabert.report.exports import MULTIQC_JSON, multiqc_table, write_results
+from bulkrnabert.report.gexbert import gexbert_part
+from bulkrnabert.report.mojo import mojo_part
 from bulkrnabert.report.parts import Captioned, capitalised, n_repeats
+from bulkrnabert.report.references import REFERENCES, cited
 from bulkrnabert.report.survival import survival_part
 from bulkrnabert.report.terms import terms_of
 
@@ -32,6 +35,8 @@ SECTIONS = (
     ("data", "Data"),
     ("classification", text.name_of_task(keys.CANCER_TYPE)),
     ("survival", "Survival"),
+    ("gexbert", "Panels and restored genes"),
+    ("modalities", "Two modalities"),
     ("embedding", "Embedding"),
     ("training", "Training"),
     ("skipped", "Skipped"),
@@ -70,6 +75,8 @@ class EncoderRow:
     loss: float | None
     accuracy: float | None
     baseline: float | None
+    rmse: float | None
+    baseline_rmse: float | None
     code_sha256: str
 
 
@@ -105,6 +112,8 @@ def _describe_encoder(encoder: Encoder) -> EncoderRow:
         loss=last.get("loss"),
         accuracy=last.get("masked_accuracy"),
         baseline=last.get("baseline_accuracy"),
+        rmse=last.get("rmse"),
+        baseline_rmse=last.get("baseline_rmse"),
         code_sha256=str(encoder.provenance.get("code_sha256", "")),
     )
 
@@ -230,13 +239,19 @@ def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
+def _model_titles(inputs: ReportInputs) -> str:
+    """The models of the run in prose, `BulkRNABert and MOJO`."""
+    titles = list(dict.fromkeys(encoder.model_title for encoder in inputs.encoders)) or ["An encoder"]
+    return " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
+
+
 def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
     names = {keys.CANCER_TYPE: text.name_of_label(_label_column(inputs)), keys.SURVIVAL: "survival"}
     tasks = [names[task] for task in names if tables.scopes_of(inputs.numbers, task)]
     heading = f"{capitalised(' and '.join(tasks))} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
     cohorts = "cohort" if len(inputs.summary.cohorts) == 1 else "cohorts"
     return heading, (
-        f"A BulkRNABert encoder on {totals['samples']} samples of {totals['patients']} patients "
+        f"{_model_titles(inputs)} on {totals['samples']} samples of {totals['patients']} patients "
         f"in {totals['cohorts']} {cohorts}, judged beside simple baselines on the same patients."
     )
 
@@ -283,19 +298,35 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
     protocol = inputs.numbers.protocol
     label_column = _label_column(inputs)
     classification_name = text.name_of_task(keys.CANCER_TYPE, label_column)
+    of_gexbert, of_mojo = gexbert_part(inputs.findings), mojo_part(inputs.findings, inputs.numbers, label_column)
+    absent = {
+        name for name, has in (("gexbert", of_gexbert["has_gexbert"]), ("modalities", of_mojo["has_mojo"])) if not has
+    }
     run = inputs.run.model_copy(
         update={
             "command_line": hide_credentials(inputs.run.command_line or ""),
             "params": {name: hide_credentials(str(value)) for name, value in inputs.run.params.items()},
         }
     )
+    models = {encoder.model for encoder in inputs.encoders} or {keys.BULKRNABERT}
+    of_survival = survival_part(inputs.numbers, small_cells)
+    names = cited(models, inputs.numbers, bool(of_survival["censoring_table"]))
     return _environment(small_cells, label_column).get_template("report.html").render(
         version=package_version(),
         title=f"{heading} · bulkrnabert",
         heading=heading,
         lead=lead,
         is_synthetic=_is_synthetic(inputs),
-        sections=[(name, classification_name if name == "classification" else title) for name, title in SECTIONS],
+        sections=[
+            (name, classification_name if name == "classification" else title)
+            for name, title in SECTIONS
+            if name not in absent
+        ],
+        model_titles=_model_titles(inputs),
+        models=models,
+        cites={name: number for number, name in enumerate(names, start=1)},
+        model_cites=", ".join(str(number) for number, name in enumerate(names, start=1) if name in models),
+        references=[REFERENCES[name] for name in names],
         classification_name=classification_name,
         label_name=capitalised(text.name_of_label(label_column)),
         embedding_name=_embedding_name(inputs),
@@ -329,7 +360,9 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         mlflow_command=server_command(f"{inputs.run.params.get('outdir', 'OUTDIR')}/mlflow"),
         identity=_identity(inputs),
         **classification_part(inputs.numbers, small_cells),
-        **survival_part(inputs.numbers, small_cells),
+        **of_survival,
+        **of_gexbert,
+        **of_mojo,
         **_projection_part(inputs),
     )  # fmt: skip
 

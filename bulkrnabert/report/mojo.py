@@ -1,0 +1,86 @@
+"""MOJO's part of the page: what a missing modality costs, and one modality predicted from the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bulkrnabert import keys
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Numbers, select
+from bulkrnabert.evaluate.findings import CrossModal, Direction, Findings
+from bulkrnabert.report.simple_tables import SimpleTable
+from bulkrnabert.report.text import NOT_ESTIMABLE, format_interval, format_number, name_of_metric, name_of_task
+
+MODALITY_NAMES = {keys.RNASEQ: "RNA-seq", keys.METHYLATION: "methylation"}
+ALONE = tuple((f", {name} alone", name) for name in MODALITY_NAMES.values())
+
+
+def mojo_part(findings: Findings, numbers: Numbers, label_column: str) -> dict[str, Any]:
+    """Tables of the modalities; `has_mojo` says whether there is anything to show."""
+    dropped = _dropped(numbers, label_column)
+    return {
+        "has_mojo": bool(findings.of(CrossModal) or dropped),
+        "dropped_tables": dropped,
+        "cross_modal_tables": _cross_modal(findings.of(CrossModal)),
+    }
+
+
+def _dropped(numbers: Numbers, label_column: str) -> list[SimpleTable]:
+    """Each fine-tuned model with both modalities, and with one of them hidden at test."""
+    tables = []
+    for task, metric in PRIMARY_METRIC.items():
+        found = {item.method: item for item in select(numbers, task, keys.PAN, [metric]) if item.role == "model"}
+        lines = []
+        for method, whole in found.items():
+            parts = [found.get(method + suffix) for suffix, _ in ALONE]
+            if any(parts):
+                cells = [
+                    NOT_ESTIMABLE
+                    if item is None or item.value is None
+                    else f"{format_number(item.value)} ({format_interval(item.low, item.high)})"
+                    for item in (whole, *parts)
+                ]
+                lines.append([method, *cells])
+        if lines:
+            columns = ["Method", "Both", *(f"{name} alone" for _, name in ALONE)]
+            caption = f"{name_of_task(task, label_column)}, {name_of_metric(metric)}: a modality hidden at test"
+            tables.append(SimpleTable(caption, columns, lines))
+    return tables
+
+
+def _cross_modal(items: list[CrossModal]) -> list[SimpleTable]:
+    rows: dict[tuple[str, str], list[list[str]]] = {}
+    for item in items:
+        for direction in item.directions:
+            rows.setdefault((direction.source, direction.target), []).append([item.split_id, *_cells(direction)])
+    columns = [
+        "Split",
+        "Samples",
+        "Genes",
+        "Model",
+        "Ridge",
+        "Model, within cohorts",
+        "Ridge, within cohorts",
+        "Genes ahead",
+    ]
+    return [
+        SimpleTable(
+            f"{MODALITY_NAMES.get(target, target)} from {MODALITY_NAMES.get(source, source)}: "
+            "median correlation of a gene over held-out samples",
+            columns,
+            lines,
+        )
+        for (source, target), lines in rows.items()
+    ]
+
+
+def _cells(item: Direction) -> list[str]:
+    share = item.share_of_genes_ahead_of_ridge
+    return [
+        f"{item.n_samples:,}",
+        f"{item.n_genes:,}",
+        format_number(item.model.median_pearson),
+        format_number(item.ridge.median_pearson),
+        format_number(item.model.within_cohort_median_pearson),
+        format_number(item.ridge.within_cohort_median_pearson),
+        "–" if share is None else f"{100 * share:.0f} %",
+    ]
