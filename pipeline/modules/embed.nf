@@ -10,7 +10,7 @@ process EMBED {
     val _code // hash of the code that this stage imports
 
     output:
-    path "${meta.id}.h5ad", emit: embeddings
+    tuple val(meta), path("${meta.id}.h5ad"), emit: embeddings
 
     script:
     """

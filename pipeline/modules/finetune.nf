@@ -4,14 +4,13 @@ process FINETUNE {
     label 'process_high'
 
     input:
-    val meta                             // id, task, scope, label_column, adapter, start
+    // id, model, task, scope, label_column, adapter, start; a folder an encoder, and its tokens, matched by its split
+    tuple val(meta), path(checkpoints), path(tokens, stageAs: 'tokens/?/*')
     path cohorts
     path splits
-    path checkpoints                     // one folder an encoder
-    path tokens, stageAs: 'tokens/?/*'   // one folder an encoder, matched by its split
     path task_config
-    val settings                         // map: task_preset, seed
-    val _code                            // hash of the code that this stage imports
+    val settings     // map: task_preset, seed
+    val _code        // hash of the code that this stage imports
 
     output:
     tuple val(meta), path("${meta.id}"), emit: finetuned

@@ -3,12 +3,11 @@ process PROBE {
     label 'process_low'
 
     input:
-    val meta         // id, task, scope, label_column
+    tuple val(meta), path(embeddings) // id, model, task, scope, label_column; one file an encoder
     path cohorts
     path splits
-    path embeddings  // one file an encoder
-    val settings     // map: seed, baselines
-    val _code        // hash of the code that this stage imports
+    val settings                      // map: seed
+    val _code                         // hash of the code that this stage imports
 
     output:
     tuple val(meta), path("${meta.id}"), emit: predictions
@@ -21,7 +20,7 @@ process PROBE {
     mkdir -p ${meta.id}
     brb-probe --cohorts ${cohorts} --splits ${splits}/splits.tsv ${embedding_flags} \\
         --task ${meta.task} --scope '${meta.scope}' ${label_flag} --seed ${settings.seed} \\
-        --baselines ${settings.baselines} --out ${meta.id}/predictions.parquet
+        --baselines none --out ${meta.id}/predictions.parquet
     """
 
     stub:

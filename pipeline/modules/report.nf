@@ -5,6 +5,7 @@ process REPORT {
     path numbers
     path cohorts
     path diagnosis // doctor.json, possibly none
+    path findings  // json of the analyses that are not made of predictions, possibly none
     path checkpoints
     val run_json // text: version, revision, parameters
     val _code    // hash of the code that this stage imports
@@ -20,6 +21,7 @@ process REPORT {
     RUN_JSON
     brb-report --metrics ${numbers}/metrics.json --summary ${cohorts}/summary.json --rejected ${cohorts}/rejected.tsv \\
         --survival ${cohorts}/survival.tsv ${diagnosis ? "--doctor ${diagnosis}" : ''} \\
+        \$(for file in ${findings}; do printf -- '--findings %s ' "\$file"; done) \\
         \$(for folder in ${checkpoints}; do printf -- '--checkpoint %s ' "\$folder"; done) \\
         --run run.json --out report
     """

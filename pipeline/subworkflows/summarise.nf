@@ -13,6 +13,7 @@ workflow SUMMARISE {
     ch_checkpoints // [ meta, path(checkpoint) ]
     ch_embeddings  // [ path(h5ad), … ]
     ch_predictions // [ meta, path(predictions) ]
+    ch_findings    // path(json), what is not made of predictions
 
     main:
     ch_encoder_folders = ch_checkpoints.map { _meta, checkpoint -> checkpoint }.toSortedList { a, b -> a.name <=> b.name }
@@ -39,6 +40,7 @@ workflow SUMMARISE {
         EVALUATE.out.numbers,
         ch_cohorts,
         ch_diagnosis,
+        ch_findings.toSortedList { a, b -> a.name <=> b.name },
         ch_encoder_folders,
         run_json,
         ch_code.map { code -> code.report }
