@@ -29,10 +29,11 @@ logger = logging.getLogger(__name__)
 @click.option("--layer", type=click.IntRange(min=1), help="Layer whose output is pooled.  [default: the last]")
 @click.option(
     "--pooling",
-    type=click.Choice(["mean", "max", "marker"]),
+    type=click.Choice(["mean", "max", "marker", "eigengene"]),
     default="mean",
     show_default=True,
-    help="Over the genes; marker: the mean beside one weighted by genes above their usual level.",
+    help="Over the genes; marker: the mean beside one weighted by genes above their usual level; eigengene: that, and "
+    "the sample's scores on the main directions of co-expression.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.  [default: from the gene count]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write: .h5ad or .parquet.")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 MAX_SAMPLES = 4000
 N_MARGINAL_COLUMNS = 2
+MIN_AXIS_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,7 @@ def coexpression_table(
     """
     if len(token_ids) > MAX_SAMPLES:
         token_ids = token_ids[np.sort(rng.choice(len(token_ids), MAX_SAMPLES, replace=False))]
-    deviation = statistics.deviation
-    scale = np.where(deviation > 0, deviation, 1.0)
-    standardised = ((token_ids - statistics.mean) / scale).astype(np.float32)
-    standardised[(token_ids >= n_bins) | (deviation == 0)] = 0.0  # missing, or constant: no direction
+    standardised, deviation = _standardised(token_ids, statistics, n_bins), statistics.deviation
     table = rng.normal(scale=0.01, size=(token_ids.shape[1], n_columns))
     n_directions = min(max(n_columns - N_MARGINAL_COLUMNS, 1), len(token_ids))
     table[:, :n_directions] += standardised.T @ _main_directions(standardised, n_directions)
@@ -73,6 +71,44 @@ def coexpression_table(
             table[:, column] += _standardise(marginal)
     start: npt.NDArray[np.float32] = (table / np.sqrt(np.mean(table**2))).astype(np.float32)
     return start
+
+
+def eigengenes(
+    token_ids: npt.NDArray[np.uint8],
+    statistics: BinStatistics,
+    n_bins: int,
+    n_directions: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Loadings of genes on the main directions of co-expression: principal axes of the standardised bins.
+
+    Args:
+        token_ids: Training samples, shape (samples, genes). Not modified.
+        statistics: Of the same samples.
+        n_bins: Ids from here on are no bins.
+        n_directions: How many; columns beyond what the samples span are 0.
+        rng: Chooses at most 4,000 samples.
+    Returns:
+        Shape (genes, n_directions), float32; columns of length 1, with a definite sign.
+    Source:
+        After the eigengenes of Langfelder and Horvath (2007), here of all genes together.
+    """
+    if len(token_ids) > MAX_SAMPLES:
+        token_ids = token_ids[np.sort(rng.choice(len(token_ids), MAX_SAMPLES, replace=False))]
+    standardised = _standardised(token_ids, statistics, n_bins)
+    axes = standardised.T @ _main_directions(standardised, min(n_directions, len(token_ids)))
+    lengths = np.linalg.norm(axes, axis=0)
+    is_spanned = lengths > MIN_AXIS_SHARE * lengths.max(initial=0.0)
+    loadings = np.zeros((token_ids.shape[1], n_directions), dtype=np.float32)
+    loadings[:, : axes.shape[1]] = np.where(is_spanned, axes / np.where(is_spanned, lengths, 1.0), 0.0)
+    return loadings
+
+
+def _standardised(token_ids: npt.NDArray[np.uint8], statistics: BinStatistics, n_bins: int) -> npt.NDArray[np.float32]:
+    scale = np.where(statistics.deviation > 0, statistics.deviation, 1.0)
+    standardised: npt.NDArray[np.float32] = ((token_ids - statistics.mean) / scale).astype(np.float32)
+    standardised[(token_ids >= n_bins) | (statistics.deviation == 0)] = 0.0  # missing, or constant: no direction
+    return standardised
 
 
 def _main_directions(standardised: npt.NDArray[np.float32], n_directions: int) -> npt.NDArray[np.float32]:

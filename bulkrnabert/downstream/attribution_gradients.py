@@ -106,8 +106,8 @@ def integrated_gradients(
     """Attribute one output a sample to its genes; runs where the network is, in float32.
 
     What is explained is a class's logit above the mean of all classes' logits (the part that the softmax sees), or the
-    log hazard. Under `marker` pooling the weights of the genes are moved along the path as well, so that what a gene
-    does through its weight is counted to it.
+    log hazard. Under `marker` and `eigengene` pooling the weights of the genes and their standardised bins are moved
+    along the path as well, so that what a gene does through them is counted to it.
 
     Args:
         network: Its parameters are left as they were; its encoder is a BulkRNABert.
@@ -136,8 +136,8 @@ def integrated_gradients(
             )
             # In double: the sum over genes is compared with the output's difference.
             per_gene_G = parts[0][0].detach().double().sum(dim=-1)
-            if len(parts) > 1:
-                per_gene_G = per_gene_G + parts[1][0].detach().double()
+            for part in parts[1:]:
+                per_gene_G = per_gene_G + part[0].detach().double()
             with torch.no_grad():
                 outputs[row] = float(explained_output(network, task, *end, target))
                 baseline_outputs[row] = float(explained_output(network, task, *start, target))
@@ -153,7 +153,8 @@ def explained_output(network: FinetunedNetwork, task: str, expression_BGD: Tenso
         network: The network.
         task: Name of the head.
         expression_BGD: Embedded expression.
-        others: Marker weights, shape (B, G), under `marker` pooling only; then the class to explain, shape (B,).
+        others: Marker weights, shape (B, G), under `marker` and `eigengene` pooling; standardised bins, shape (B, G),
+            under the latter; then the class to explain, shape (B,).
     """
     *weights, class_idx_B = others
     encoder, pooling = require_bulkrnabert(network.encoder), network.config.pooling
@@ -162,7 +163,8 @@ def explained_output(network: FinetunedNetwork, task: str, expression_BGD: Tenso
         assert network.attention_pooling is not None
         pooled_BE = network.attention_pooling(hidden_BGD.float())
     else:
-        pooled_BE = encoder.pool(hidden_BGD, pooling, weights[0] if weights else None)
+        scores_BR = encoder.scores_of(weights[1], network.encoder_genes()) if pooling == "eigengene" else None
+        pooled_BE = encoder.pool(hidden_BGD, pooling, weights[0] if weights else None, scores_BR)
     output_BO = network.outputs(pooled_BE)[task]
     if output_BO.shape[1] == 1:
         return output_BO[:, 0]
@@ -179,13 +181,16 @@ def choose_points(encoder: Encoder, n_steps: int) -> int:
 
 
 def _path_inputs(network: FinetunedNetwork, ids_1G: Tensor) -> tuple[Tensor, ...]:
-    """An end of the path: embedded expression, (1, G, D), and marker weights, (1, G), where the pooling has them."""
+    """An end of the path: embedded expression, (1, G, D); marker weights and standardised bins, (1, G), if pooled."""
     encoder, genes = require_bulkrnabert(network.encoder), network.encoder_genes()
     with torch.no_grad():
         expression = encoder.expression(ids_1G, genes)
-        if network.config.pooling != "marker":
+        if network.config.pooling not in ("marker", "eigengene"):
             return (expression,)
-        return expression, encoder.marker_weights(ids_1G, genes)
+        weights = encoder.marker_weights(ids_1G, genes)
+        if network.config.pooling == "marker":
+            return expression, weights
+        return expression, weights, encoder.standardised_bins(ids_1G, genes)
 
 
 @contextmanager

@@ -226,8 +226,8 @@ def base_network(encoder: FoldEncoder, start: Start, seed: int) -> Encoder:
     network = build_model(encoder.model.name, pretrained.config, torch.Generator().manual_seed(seed))
     if start == "pretrained":
         network.load_state_dict(pretrained.state_dict())
-    elif pretrained.config.has_bin_statistics:
-        network.set_bin_statistics(pretrained.get_buffer("bin_mean"), pretrained.get_buffer("bin_deviation"))
+    else:
+        network.load_state_dict(dict(pretrained.named_buffers()), strict=False)  # what it knows of the training samples
     return network
 
 
@@ -259,13 +259,16 @@ def resolve_pooling(config: FinetuneConfig, encoder: Encoder) -> FinetunePooling
     """The pooling that the settings ask for.
 
     Raises:
-        ConfigError: `marker`, for an encoder that keeps no bin statistics.
+        ConfigError: `marker` or `eigengene`, for an encoder that does not keep what they need.
     """
-    has_statistics = encoder.config.has_bin_statistics
-    if config.pooling == "marker" and not has_statistics:
-        raise ConfigError("pooling: marker needs an encoder that keeps bin statistics; use mean or attention")
+    kept = {"eigengene": encoder.config.n_eigengenes > 0, "marker": encoder.config.has_bin_statistics}
     if config.pooling == "auto":
-        return "marker" if has_statistics else "mean"
+        return "eigengene" if kept["eigengene"] else "marker" if kept["marker"] else "mean"
+    if not kept.get(config.pooling, True):
+        raise ConfigError(
+            f"pooling: {config.pooling} needs an encoder that keeps statistics of its training samples, which imported "
+            "and older ones do not; use mean or attention"
+        )
     return config.pooling
 
 

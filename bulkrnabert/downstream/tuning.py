@@ -79,7 +79,9 @@ def tune_fold(
         raise ConfigError("--tune needs optuna, which is not installed: install `bulkrnabert[finetune]`") from error
 
     settings = replace(settings.with_panel(encoder, fold), is_tuned=True)
-    poolings = ["mean", "attention"] + (["marker"] if encoder.model.network.config.has_bin_statistics else [])
+    sizes = encoder.model.network.config
+    poolings = ["mean", "attention"]
+    poolings += ["marker"] * sizes.has_bin_statistics + ["eigengene"] * (sizes.n_eigengenes > 0)
     trials: list[Trial] = []
     best: list[Search] = []
 

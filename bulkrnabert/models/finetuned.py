@@ -19,7 +19,7 @@ from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 from bulkrnabert.models.pooling import AttentionPooling
 
-FinetunePooling = Literal["mean", "max", "marker", "attention"]
+FinetunePooling = Literal["mean", "max", "marker", "eigengene", "attention"]
 
 
 class FinetunedConfig(FrozenConfig):
@@ -27,7 +27,8 @@ class FinetunedConfig(FrozenConfig):
 
     Attributes:
         adapter: What of the encoder is trained.
-        pooling: Over genes: `mean` (published), `max`, `marker` (docs/decisions/0009) or `attention`, learned.
+        pooling: Over genes: `mean` (published), `max`, `marker`, `eigengene` (docs/decisions/0009, 0026), or
+            `attention`, learned.
         layer: Layer whose output is pooled, from 1; None: the last.
         gene_idx: The genes that are read, where it is a panel, as numbers of the encoder's list; None: all of them.
         heads: Sizes of each task's head, by the task's name.
@@ -88,6 +89,11 @@ class FinetunedNetwork(nn.Module):
             return gene_idx
         panel = self.get_buffer("panel")
         return panel if gene_idx is None else panel[gene_idx.long()]
+
+    @property
+    def n_constant(self) -> int:
+        """Values at the end of a pooled embedding that nothing trained reaches: scores of the tokens themselves."""
+        return self.encoder.config.n_eigengenes if self.config.pooling == "eigengene" else 0
 
     def standardised(self, pooled_BE: Tensor) -> Tensor:
         """Centred and scaled embedding, shape (B, E)."""

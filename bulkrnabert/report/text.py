@@ -38,6 +38,8 @@ TASK_NAMES = {keys.CANCER_TYPE: "Cancer type", keys.SURVIVAL: "Survival"}
 EMBEDDING_NAMES = {
     "mean": "mean embedding (over genes)",
     "max": "max-pooled embedding (the maximum over genes)",
+    "eigengene": "eigengene-pooled embedding (the mean over genes, a mean weighted by genes above their usual level, "
+    "and the sample's scores on the main directions of co-expression)",
     "marker": "marker-pooled embedding (the mean over genes beside a mean weighted by genes above their usual level)",
 }
 EVENT_NAMES = {

@@ -37,7 +37,7 @@ class FinetuneConfig(FrozenConfig):
 
     Attributes:
         adapter: What of the encoder is trained.
-        pooling: Over genes; `auto`: `marker` where the encoder keeps bin statistics, else `mean`.
+        pooling: Over genes; `auto`: the first of `eigengene`, `marker` and `mean` that the encoder has statistics for.
         layer: Layer whose output is pooled, from 1; null: the last.
         head_hidden: Widths of the heads' hidden layers; empty: linear heads that start as the fitted probe.
         head_dropout: After each hidden layer.
@@ -304,7 +304,12 @@ class Finetuner:
     def _encode(self, rows: Tensor, genes: Tensor | None) -> Tensor:
         if self._is_frozen:
             return self._start[rows.to(self._device)]
-        return _pool(self.network, self._tokens.take(rows), genes, self._device)
+        pooled = _pool(self.network, self._tokens.take(rows), genes, self._device)
+        n_constant = self.network.n_constant
+        if genes is None or not n_constant:
+            return pooled
+        # Scores of a subset are a noisy guess at those of all genes, which are known and do not change.
+        return torch.cat([pooled[:, :-n_constant], self._start[rows.to(self._device), -n_constant:]], dim=1)
 
     def _draw_genes(self, wanted: int | None, generator: np.random.Generator) -> Tensor | None:
         n_genes = self._tokens.n_columns

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bulkrnabert import keys
-from bulkrnabert.data.coexpression import bin_statistics, coexpression_table
+from bulkrnabert.data.coexpression import coexpression_table
 from bulkrnabert.data.masking import IGNORED
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import ConfigError
@@ -20,6 +20,7 @@ from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.registry import BULKRNABERT
 from bulkrnabert.train.batches import Batch, BatchSource, MicroBatch, ValidationBatch
 from bulkrnabert.train.config import MaskedTrainConfig, TrainConfig
+from bulkrnabert.train.data_statistics import start_statistics, with_statistics
 from bulkrnabert.train.losses import MaskedLanguageModel, MaskedPrediction, Prediction, spearman
 from bulkrnabert.train.recipes import CardText, Recipe, RunData, Validation, check_token_ids
 
@@ -47,7 +48,7 @@ class BulkRNABertRecipe(Recipe):
     def configure(cls, path: Path, tokens: Tokens, train: TrainConfig) -> BulkRNABertConfig:  # noqa: ARG003 - all fit
         """As `Recipe.configure`."""
         model = BulkRNABertConfig.from_yaml(path).with_genes(len(tokens.gene_ids))
-        model = model.model_copy(update={"has_bin_statistics": True})
+        model = with_statistics(model, tokens)
         if model.n_bins != tokens.tokenizer.n_bins:
             raise ConfigError(
                 f"{path}: n_bins {model.n_bins}, the tokenizer has {tokens.tokenizer.n_bins}: make them equal"
@@ -61,11 +62,10 @@ class BulkRNABertRecipe(Recipe):
         return model
 
     def start_from_data(self, network: Encoder) -> None:
-        """Each gene's usual bin, and co-expression for the gene embedding."""
+        """Each gene's usual bin, the eigengenes, and co-expression for the gene embedding."""
         assert isinstance(network, BulkRNABert)
         token_ids = self.data.tokens.token_ids[self.data.parts.fit_idx]
-        statistics = bin_statistics(token_ids, self.model.n_bins)
-        network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
+        statistics = start_statistics(network, token_ids, self.data.seed)
         if self.train.gene_embedding_start == "coexpression" and self.model.use_gene_embedding:
             rng = np.random.default_rng(self.data.seed)
             table = coexpression_table(token_ids, statistics, self.model.n_bins, self.model.init_gene_embed_dim, rng)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bulkrnabert import keys
-from bulkrnabert.data.coexpression import BinStatistics, bin_statistics, coexpression_table
+from bulkrnabert.data.coexpression import BinStatistics, coexpression_table
 from bulkrnabert.data.masking import IGNORED, Purpose, mask_tokens, n_masked, seeded_generator
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ from bulkrnabert.models.mojo import Mojo, MojoConfig
 from bulkrnabert.models.mojo_cost import flops_per_sample
 from bulkrnabert.train.batches import Batch, BatchSource, MicroBatch, ValidationBatch
 from bulkrnabert.train.config import MaskedTrainConfig, TrainConfig
+from bulkrnabert.train.data_statistics import start_statistics, with_statistics
 from bulkrnabert.train.losses import MaskedPrediction, Objective, Prediction, spearman
 from bulkrnabert.train.recipes import CardText, Recipe, RunData, Validation, check_token_ids
 
@@ -214,7 +215,7 @@ class MojoRecipe(Recipe):
                 f"{path}: omic_names {', '.join(model.omic_names)}, but the tokens are of {', '.join(tokens.omics)}: "
                 "leave omic_names out, or tokenize the omics that it names"
             )
-        model = model.model_copy(update={"omic_names": tokens.omics})
+        model = with_statistics(model.model_copy(update={"omic_names": tokens.omics}), tokens)
         for omic, tokenizer in tokens.tokenizers.items():
             if model.n_bins != tokenizer.n_bins:
                 raise ConfigError(
@@ -232,16 +233,14 @@ class MojoRecipe(Recipe):
         return model
 
     def start_from_data(self, network: Encoder) -> None:
-        """Each column's usual bin, where the model keeps it, and co-expression for the gene embedding."""
+        """Each column's usual bin, the eigengenes, and co-expression for the gene embedding."""
         assert isinstance(network, Mojo)
         token_ids, n_bins, omics = (
             self.data.tokens.token_ids[self.data.parts.fit_idx],
             self.model.n_bins,
             self.model.omics,
         )
-        statistics = bin_statistics(token_ids, n_bins)
-        if self.model.has_bin_statistics:
-            network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
+        statistics = start_statistics(network, token_ids, self.data.seed)
         if self.train.gene_embedding_start == "random" or not self.model.use_gene_embedding:
             return
         # A share of the gene embedding's width an omic, so that likeness in every omic adds up.
