@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 STAGES = (
     *("download", "doctor", "preprocess", "split", "tokenize", "pretrain", "import-weights", "embed", "probe"),
-    *("finetune", "predict", "attribute", "evaluate", "report", "track", "plan"),
+    *("finetune", "predict", "impute", "impute-benchmark", "panels", "anchors", "biomarkers", "cross-modal"),
+    *("attribute", "evaluate", "report", "track", "plan", "cost", "crate", "update", "promote"),
     *("annotate", "annotate-probes", "synth", "serve-gdc", "fingerprint"),
 )
 AFTER_AN_INTERRUPT = {

@@ -7,7 +7,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from bulkrnabert import keys
 from bulkrnabert.evaluate.uncertainty import Interval
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,6 +53,18 @@ def corrected_t_test(differences: FloatArray, test_share: float) -> CorrectedTes
         return CorrectedTest(1.0 if abs(mean) <= np.finfo(np.float64).eps else 0.0, len(found))
     statistic = mean / np.sqrt((1 / len(found) + test_share) * variance)
     return CorrectedTest(float(2 * student.sf(abs(statistic), len(found) - 1)), len(found))
+
+
+def share_tested(frame: pd.DataFrame) -> float:
+    """Size of a test part by the size of its training part, over all folds of out-of-fold predictions.
+
+    Args:
+        frame: Predictions; those of the first method are counted. Without samples that every fold learns from.
+    """
+    rows = frame[frame["method"] == frame["method"].iloc[0]]
+    n_test = rows.groupby(["repeat", "fold"]).size()
+    n_all = rows[keys.SAMPLE_ID].nunique()
+    return float(n_test.sum() / max(1, (n_all - n_test).sum()))
 
 
 def verdict(interval: Interval, test: CorrectedTest) -> Verdict:

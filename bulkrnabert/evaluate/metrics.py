@@ -165,6 +165,18 @@ def resampled_classification(predictions: ClassPredictions, weights: FloatArray)
     Returns:
         Metric to values, shape (resamples,); NaN where it is not estimable in that resample.
     """
+    totals = weights.sum(axis=1)
+    return {
+        **resampled_counts(predictions, weights),
+        "auroc_ovr_macro": _resampled_auroc(predictions, weights),
+        "expected_calibration_error": _calibration_error(predictions, weights),
+        "brier_score": weights @ _brier_terms(predictions) / totals,
+        "log_loss": weights @ _log_loss_terms(predictions) / totals,
+    }
+
+
+def resampled_counts(predictions: ClassPredictions, weights: FloatArray) -> dict[str, FloatArray]:
+    """As `resampled_classification`, of the metrics that need nothing but the confusion matrix."""
     n_classes = predictions.n_classes
     cells = np.zeros((len(predictions.truth), n_classes * n_classes))
     cells[np.arange(len(cells)), predictions.truth * n_classes + predictions.predicted] = 1.0
@@ -180,10 +192,6 @@ def resampled_classification(predictions: ClassPredictions, weights: FloatArray)
             "balanced_accuracy": np.nanmean(recall, axis=1),
             "macro_f1": np.nanmean(f1, axis=1),
             "weighted_f1": np.nansum(f1 * true_counts, axis=1) / totals,
-            "auroc_ovr_macro": _resampled_auroc(predictions, weights),
-            "expected_calibration_error": _calibration_error(predictions, weights),
-            "brier_score": weights @ _brier_terms(predictions) / totals,
-            "log_loss": weights @ _log_loss_terms(predictions) / totals,
         }
 
 

@@ -1,0 +1,103 @@
+"""`bulkrnabert panels`: cancer types from few genes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bulkrnabert import keys
+from bulkrnabert.cli._device import device_option
+from bulkrnabert.config import preset_names
+
+
+@click.command("panels")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Checkpoint of GexBERT; once for every fold, or a single one trained on all samples.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Folder that `tokenize --model gexbert` wrote, of all samples; one for each checkpoint.",
+)
+@click.option(
+    "--cohorts",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that `preprocess` wrote; its clinical.tsv is read.",
+)
+@click.option("--splits", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Genes of a panel; may be repeated.  [default: 64, 128, 256, 512, 1024, as far as the data goes]",
+)
+@click.option(
+    "--chooser",
+    "choosers",
+    type=click.Choice(["variance", "anova", "mutual_info", "list"]),
+    multiple=True,
+    default=["anova"],
+    show_default=True,
+    help="How genes are chosen, in the training part of each fold: the most variable; highest ANOVA F over the "
+    "classes; most mutual information with the class; or those of --genes.",
+)
+@click.option("--genes", type=click.Path(path_type=Path), help="Your own panel, a gene id a line; for --chooser list.")
+@click.option("--label-column", default=keys.COHORT, show_default=True, help="Class to predict.")
+@click.option(
+    "--preset",
+    type=click.Choice(preset_names("task")),
+    default="panel",
+    show_default=True,
+    help="Settings of fine-tuning.",
+)
+@click.option("--task-config", type=click.Path(path_type=Path), help="YAML of settings instead of the preset's.")
+@click.option(
+    "--start",
+    type=click.Choice(["pretrained", "random"]),
+    default="pretrained",
+    show_default=True,
+    help="random: the same network with weights drawn anew, which shows what pretraining gives.",
+)
+@click.option(
+    "--baselines",
+    type=click.Choice(["all", "fast"]),
+    default="all",
+    show_default=True,
+    help="fast: MLP and logistic regression, without the random forest and gradient boosting.",
+)
+@click.option(
+    "--fold", "only_folds", multiple=True, help="Run this fold only, as r0f1; may be repeated.  [default: all folds]"
+)
+@click.option(
+    "--resamples", "n_resamples", type=click.IntRange(min=10), default=1000, show_default=True, help="Of patients."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
+@device_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def command(**options: Any) -> None:
+    """Fine-tune GexBERT on gene panels of several sizes, next to four classifiers on the same genes and folds.
+
+    \b
+    Writes in --out:
+      panels.json                          accuracy, macro and weighted F1 by size, with intervals by patient
+                                           bootstrap, and the model against each classifier
+      CHOOSER.SIZE/model                   for `bulkrnabert predict`: a member a fold, each with its own panel
+      CHOOSER.SIZE/predictions.parquet     out of fold, for `bulkrnabert evaluate`
+    """
+    from bulkrnabert.cli._device import torch_device
+    from bulkrnabert.evaluate.panel_study import PanelRequest, run_panels
+    from bulkrnabert.provenance import require_writable
+
+    require_writable(options["out"] / "panels.json")
+    run_panels(PanelRequest(**{**options, "device": torch_device(options["device"])}))
