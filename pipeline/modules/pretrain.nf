@@ -5,10 +5,11 @@ process PRETRAIN {
     label 'process_restarts'
 
     input:
-    tuple val(meta), path(tokens)
+    // state: where an attempt finds what those before it have done, null: nowhere; champion: what to go on from, possibly none
+    tuple val(meta), path(tokens), val(state), path(champion, stageAs: 'champion')
     path model_config
     path train_config
-    val settings // map: preset, engine, zero_stage, processes, steps, seed, checkpoint_dir
+    val settings // map: preset, engine, zero_stage, processes, nodes, steps, seed, new_share
     val _code    // hash of the code that this stage imports
 
     output:
@@ -18,16 +19,19 @@ process PRETRAIN {
     def model_flag = model_config ? "--model-config ${model_config}" : ''
     def train_flag = train_config ? "--train-config ${train_config}" : ''
     def steps_flag = settings.steps ? "--steps ${settings.steps}" : ''
-    def state = settings.checkpoint_dir ? "${settings.checkpoint_dir}/${meta.id}" : 'state'
-    // An attempt that ran out of time left its state behind; the next one goes on from there.
-    def previous = task.previousTrace?.workdir
-    def adopt = previous && !settings.checkpoint_dir ? "if [ -d '${previous}/state' ]; then cp -r '${previous}/state' state; fi" : ''
+    def start_flag = champion ? "--start-from ${champion}" + (settings.new_share ? " --new-share ${settings.new_share}" : '') : ''
+    def on_nodes = settings.nodes > 1 ? "on-nodes ${settings.nodes} ${settings.processes} " : ''
+    def processes_flag = settings.nodes > 1 ? '' : "--processes ${settings.processes}"
     """
-    ${adopt}
-    brb-pretrain --tokens ${tokens} --preset ${settings.preset} ${model_flag} ${train_flag} ${steps_flag} \\
-        --engine ${settings.engine} --zero-stage ${settings.zero_stage} --processes ${settings.processes} \\
+    # Beside the training, and gone with it: a server that is away holds nothing up. In the environment (nextflow.config),
+    # so that another server is no other training.
+    if [ -n "\${BRB_MLFLOW_URI:-}" ]; then
+        brb-track --follow '${state ?: 'state'}/records.jsonl' --tracking-uri "\$BRB_MLFLOW_URI" --name 'live ${meta.id}' > live.log 2>&1 &
+    fi
+    ${on_nodes}brb-pretrain --tokens ${tokens} --preset ${settings.preset} ${model_flag} ${train_flag} ${steps_flag} ${start_flag} \\
+        --engine ${settings.engine} --zero-stage ${settings.zero_stage} ${processes_flag} \\
         --seed ${settings.seed} --threads ${task.cpus} --time-limit ${task.time.toSeconds()} \\
-        --checkpoint-dir '${state}' --out ${meta.id}
+        --checkpoint-dir '${state ?: 'state'}' --out ${meta.id}
     """
 
     stub:

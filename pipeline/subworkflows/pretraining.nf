@@ -1,29 +1,44 @@
 include { TOKENIZE } from '../modules/tokenize'
 include { PRETRAIN } from '../modules/pretrain'
 
-// One tokenizer and one encoder for each outer split; neither sees the patients that the split holds out.
+// One tokenizer and one encoder for each model and outer split; neither sees the patients that the split holds out.
 workflow PRETRAINING {
     take:
     settings    // map: checked parameters
     ch_code     // val: map of stage to code hash
     ch_cohorts  // path(cohorts)
     ch_splits   // path(splits)
-    ch_encoders // meta: id
+    ch_encoders // meta: id, model, split_id
 
     main:
-    def states = settings.checkpoint_dir ? file(settings.checkpoint_dir).toAbsolutePath().toString() : null
+    if (settings.nodes > 1 && (nextflow.Global.config.process?.executor != 'slurm' || workflow.containerEngine)) {
+        exit(2, "--nodes ${settings.nodes}: training over several nodes needs -profile slurm and no container profile; leave --nodes out, or use more --processes on one node")
+    }
+    // On an object store there is no folder that outlives an attempt, unless --checkpoint_dir names a mounted one.
+    def has_folder = settings.checkpoint_dir || workflow.workDir.toUri().scheme == 'file'
+    def states = has_folder ? file(settings.checkpoint_dir ?: "${workflow.workDir}/states").toAbsolutePath() : null
+    states?.mkdirs()
+    def choices = settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'nodes', 'steps', 'seed', 'new_share'])
+    def own_files = [settings.model_config, settings.train_config].findAll().collect { name -> file(name).text }
+    // A retraining goes on from the champion's encoder of the same model and split, on its genes and bins.
+    def champion_of = { meta -> settings.champion ? file("${settings.champion}/encoders/${meta.id}", checkIfExists: true) : [] }
     TOKENIZE(
-        ch_encoders,
+        ch_encoders.map { meta -> [meta, champion_of(meta)] },
         ch_cohorts,
         ch_splits,
-        settings.subMap(['max_genes', 'missing_genes']),
+        settings.subMap(['max_genes', 'missing_genes', 'genes']),
         ch_code.map { code -> code.tokenize }
     )
+    // Without a name of the user's, a state is found again by what decides its result.
+    ch_work = TOKENIZE.out.tokens.combine(ch_code).map { meta, tokens, code ->
+        def key = "${tokens} ${choices} ${own_files} ${champion_of(meta)} ${code.pretrain}".toString().md5().take(16)
+        [meta, tokens, has_folder ? (settings.checkpoint_dir ? states : states.resolve(key)).resolve(meta.id).toString() : null, champion_of(meta)]
+    }
     PRETRAIN(
-        TOKENIZE.out.tokens,
+        ch_work,
         settings.model_config ? file(settings.model_config) : [],
         settings.train_config ? file(settings.train_config) : [],
-        settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'steps', 'seed']) + [checkpoint_dir: states],
+        choices,
         ch_code.map { code -> code.pretrain }
     )
 
