@@ -5,6 +5,7 @@ include { PRETRAINING } from './subworkflows/pretraining'
 include { DOWNSTREAM } from './subworkflows/downstream'
 include { SUMMARISE  } from './subworkflows/summarise'
 include { FINGERPRINT } from './modules/fingerprint'
+include { PROMOTE    } from './modules/promote'
 
 workflow {
     def schema = new ParameterSchema(file("${moduleDir}/../nextflow_schema.json").text)
@@ -23,6 +24,10 @@ workflow {
     if (!settings.outdir.contains('://') && !RunOutcome.canHold(outdir)) {
         exit(2, "--outdir ${settings.outdir}: is no folder that can be written to; name another, or change its permissions")
     }
+    def problem = Champion.problem(settings)
+    if (problem) {
+        exit(2, problem)
+    }
     if (!settings.input && !settings.projects && !settings.gtex && !settings.encode) {
         exit(2, "nothing to work on: give --input SHEET (own files), --projects TCGA-BRCA,… (portal), or try -profile demo")
     }
@@ -32,6 +37,11 @@ workflow {
     ch_code = FINGERPRINT.out.hashes
         .map { hashes -> new groovy.json.JsonSlurper().parse(hashes.toFile()) }
 
+    settings = settings + [modalities: ModelChoice.modalities(settings)]
+    def is_retraining = settings.mode == 'retrain'
+    if (is_retraining) {
+        settings = settings + Champion.settings(settings, file(settings.champion))
+    }
     PREPARE(settings, ch_code)
     PRETRAINING(settings, ch_code, PREPARE.out.cohorts, PREPARE.out.splits, PREPARE.out.encoders)
     DOWNSTREAM(
@@ -51,13 +61,33 @@ workflow {
         PREPARE.out.splits,
         PRETRAINING.out.checkpoints,
         DOWNSTREAM.out.embeddings,
-        DOWNSTREAM.out.predictions
+        DOWNSTREAM.out.predictions,
+        DOWNSTREAM.out.findings
     )
 
+    if (is_retraining) {
+        PROMOTE(
+            Champion.predictions(file(settings.champion)).collect { folder -> file(folder) },
+            Champion.encoders(file(settings.champion)).collect { folder -> file(folder) },
+            DOWNSTREAM.out.predictions.map { _meta, folder -> folder }.toSortedList { a, b -> a.name <=> b.name }.filter { it },
+            PRETRAINING.out.checkpoints.map { _meta, folder -> folder }.toSortedList { a, b -> a.name <=> b.name }.filter { it },
+            PREPARE.out.cohorts,
+            PREPARE.out.changes,
+            settings.subMap(['margin', 'bootstrap', 'seed', 'mlflow_uri']),
+            ch_code.map { code -> code.promote }
+        )
+    }
+
     workflow.onComplete = {
-        if (workflow.success) {
+        file("${outdir}/pipeline_info").mkdirs()
+        file("${outdir}/pipeline_info/run.json").text = RunOutcome.facts(workflow, settings)
+        if (workflow.success && is_retraining) {
+            log.info("Done in ${workflow.duration}. ${Champion.outcome(outdir)}")
+        }
+        else if (workflow.success) {
             def own_mlflow = file("${moduleDir}/../.venv/bin/mlflow").toAbsolutePath().normalize()
             log.info("Done in ${workflow.duration}. Report: ${outdir}/report.html")
+            log.info("What it took: bulkrnabert cost --trace ${outdir}/pipeline_info/trace.tsv --gpus ${settings.gpus} --summary ${outdir}/cohorts/summary.json --report ${outdir}/report.html --out ${outdir}/cost.json")
             log.info("All numbers in MLflow, at http://127.0.0.1:5000 after: cd ${outdir}/mlflow && ${own_mlflow.exists() ? own_mlflow : 'mlflow'} server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts --port 5000")
         }
         else if (!workflow.errorReport) {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +11,7 @@ from click.core import ParameterSource
 
 from bulkrnabert.cli._download_portals import download_portal, portal_options, refuse_options_of_others
 from bulkrnabert.cli._grouped_help import grouped
+from bulkrnabert.cli._portal_address import api_name, portal_address
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import CASES_JSON, MANIFEST_TSV, PLAN_JSON, PUBLIC_GDC_API
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = "embedded:"
 GROUPS = {
     "What to fetch": ("source", "api", "projects", "modality", "sample_types", "rules", "access", "token_file"),
     "The plan": ("out", "plan_only", "plan_file", "manifest_file", "replan"),
@@ -30,23 +28,6 @@ GROUPS = {
     "GTEx": ("release", "gct", "attributes", "subjects", "tissues", "min_rin", "gtex_cohorts"),
     "ENCODE": ("assays", "annotation", "batch"),
 }
-
-
-@contextmanager
-def _portal_address(api: str) -> Iterator[str]:
-    """The address to ask; for `embedded:FILE` a stand-in that serves the study meanwhile."""
-    if not api.startswith(EMBEDDED):
-        yield api
-        return
-    from bulkrnabert.data.sources.gdc_standin import serve
-    from bulkrnabert.data.synthetic import SyntheticStudy
-
-    with serve(SyntheticStudy.from_json(Path(api.removeprefix(EMBEDDED)))) as handle:
-        yield handle.url
-
-
-def _api_name(api: str) -> str:
-    return f"{EMBEDDED}{Path(api.removeprefix(EMBEDDED)).name}" if api.startswith(EMBEDDED) else api
 
 
 def _show_plan(out: Path, plan: Plan) -> None:
@@ -238,15 +219,15 @@ def command(
     manifest = None if manifest_file is None else read_manifest(manifest_file)
     token = None if token_file is None else read_token(token_file)
     with (
-        _portal_address(api) as address,
+        portal_address(api) as address,
         GdcClient(
             address, n_connections=workers, n_retries=retries, idle_timeout_s=idle_timeout, token=token
         ) as client,
     ):
         selection = _selection_rules(rules, access)
-        request = (project_ids, modality, sample_types, _api_name(api), options, selection)
+        request = (project_ids, modality, sample_types, api_name(api), options, selection)
         if plan_only and replan and (out / MANIFEST_TSV).exists() and (out / PLAN_JSON).exists():
-            change = replan_preview(client, out, project_ids, modality, sample_types, _api_name(api), selection)
+            change = replan_preview(client, out, project_ids, modality, sample_types, api_name(api), selection)
             click.echo(f"{out}: complete; a new plan would change: {change}. Nothing was changed.")
             click.echo("Run it with --replan and without --plan-only to do it.")
             return
@@ -259,7 +240,7 @@ def command(
         elif manifest is not None:
             wanted = selection if sample_types is None else selection.with_tissue(sample_types)
             is_chosen = _is_given("rules", "sample_types", "access")
-            listed = plan_from_manifest(client, manifest, modality, _api_name(api), wanted if is_chosen else None)
+            listed = plan_from_manifest(client, manifest, modality, api_name(api), wanted if is_chosen else None)
             summary = download_plan(client, out, listed, options)
         else:
             summary = download(client, out, *request)

@@ -66,25 +66,39 @@ from bulkrnabert.errors import ConfigError
     help="Seconds, HH:MM:SS or D-HH:MM:SS: checkpoint and stop with status 75 in time before it. [default: none]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint folder to write.")
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Checkpoint folder to go on from, of the same sizes, genes and tokenizer (`tokenize --like`) and the same "
+    "fold; refused if it was trained on patients that this split holds out.",
+)
+@click.option(
+    "--new-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of each batch for patients that --start-from was not trained on; the rest is a replay of the others.  "
+    "[default: every sample counts the same]",
+)
 @click.option("--launch-folder", type=click.Path(path_type=Path), hidden=True)
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
-    """Pretrain a BulkRNABert by masked language modelling.
+    """Pretrain the model that the tokens were made for (`tokenize --model`).
 
-    Hides 15 % of the genes of a sample and learns to predict their expression bins. A twentieth of the training
-    patients is set aside for the validation curve; held-out samples are never touched. Writes the checkpoint folder
-    OUT: config.json, model.safetensors (weights of the last step), tokenizer.json, genes.txt, provenance.json,
-    records.jsonl (curves), README.md (model card).
+    BulkRNABert and MOJO hide 15 % of a sample's genes and learn to predict their bins; GexBERT reads some genes and
+    learns to restore others. A twentieth of the training patients is set aside for the validation curve; held-out
+    samples are never touched. Writes the checkpoint folder OUT: config.json, model.safetensors (weights of the last
+    step), tokenizer.json, genes.txt, provenance.json, records.jsonl (curves), README.md (model card).
 
     Killed at any moment, the same command goes on from the last checkpoint to the same weights. SIGTERM, SIGUSR1 and
     SIGUSR2 make it checkpoint after the current step and end with status 75, as --time-limit does.
     """
     from bulkrnabert.train import launch
+
+    launch_folder: Path | None = options["launch_folder"]
+    started = launch.launch_time(launch_folder)  # before the slow imports, which the time limit counts as well
+
     from bulkrnabert.train.run import plan_run, run_plan
     from bulkrnabert.train.stopping import StopWatch, parse_duration
 
-    launch_folder: Path | None = options["launch_folder"]
-    started = launch.launch_time(launch_folder)
     time_limit_s = None if options["time_limit"] is None else parse_duration(options["time_limit"])
     settings = _settings(options, is_worker=launch.is_worker())
     n_threads = options["threads"] or default_threads(settings.n_processes)
@@ -131,6 +145,8 @@ def _settings(options: dict[str, Any], is_worker: bool) -> Any:
         n_processes=n_processes,
         device="cuda" if torch_device(options["device"]).type == "cuda" else "cpu",
         seed=options["seed"],
+        start_from=options["start_from"],
+        new_share=options["new_share"],
     )
 
 

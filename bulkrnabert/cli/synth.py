@@ -45,6 +45,23 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--full-rows", is_flag=True, help="Files as large as real ones: 60,660 gene rows (4 MB), 486,427 probes (14 MB)."
 )
+@click.option("--release", type=click.IntRange(min=1), default=1, show_default=True, help="Number of the data release.")
+@click.option(
+    "--unreleased-cohorts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Cohorts, the last ones, that the portal does not list yet; a study with fewer of them is a later release.",
+)
+@click.option(
+    "--withdraw", "withdrawn", metavar="FILE_ID", multiple=True, help="File that the portal no longer serves; repeat."
+)
+@click.option(
+    "--spoil",
+    metavar="PROJECT=labels|values",
+    multiple=True,
+    help="Cohort with wrong files: profiles of other cohorts, or the genes' values permuted; repeat.",
+)
 @click.option(
     "--annotation-out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -73,6 +90,10 @@ def command(
     oddities: bool,
     more_oddities: bool,
     full_rows: bool,
+    release: int,
+    unreleased_cohorts: int,
+    withdrawn: tuple[str, ...],
+    spoil: tuple[str, ...],
     annotation_out: Path | None,
     gtex_out: Path | None,
     gtex_donors: int,
@@ -96,6 +117,10 @@ def command(
         oddities=oddities,
         more_oddities=more_oddities,
         full_rows=full_rows,
+        release=release,
+        unreleased_cohorts=unreleased_cohorts,
+        withdrawn_files=withdrawn,
+        spoilt_cohorts=dict(_spoilt(text) for text in spoil),
         **sizes,
     )
     study.save(out)
@@ -115,3 +140,8 @@ def command(
     if gtex_out is not None:
         written = write_gtex(gtex_out, seed, study.genes, gtex_donors)
         logger.info("wrote %s: %d donors, %s", gtex_out, gtex_donors, written.tpm.name)
+
+
+def _spoilt(text: str) -> tuple[str, str]:
+    project, _, how = text.partition("=")
+    return project, how

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.errors import ConfigError
+
 logger = logging.getLogger(__name__)
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -14,7 +16,21 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command("track")
-@click.option("--metrics", type=_FILE, required=True, help="Numbers that `evaluate` wrote: metrics.json.")
+@click.option("--metrics", type=_FILE, help="Numbers that `evaluate` wrote: metrics.json.  [required without --follow]")
+@click.option(
+    "--follow",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="records.jsonl of a pretraining that goes on: send its records to --tracking-uri as they are written, until "
+    "the last one. The file may not be there yet.",
+)
+@click.option("--name", default="pretrain", show_default=True, help="Name of the run of --follow.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for a server that does not answer; the import begins again when it is back.",
+)
 @click.option(
     "--checkpoint",
     "checkpoints",
@@ -38,31 +54,43 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder to write; an older one is replaced.",
+    help="Folder to write; an older one is replaced.  [required without --follow]",
 )
 def command(
-    metrics: Path,
+    metrics: Path | None,
+    follow: Path | None,
+    name: str,
+    patience: float,
     checkpoints: tuple[Path, ...],
     predictions: tuple[Path, ...],
     run_file: Path | None,
     report: Path | None,
     experiment: str,
     tracking_uri: str | None,
-    out: Path,
+    out: Path | None,
 ) -> None:
     """Import a finished run into MLflow: a parent run, and a nested run for each pretraining and each probe job.
 
     Writes OUT/mlflow.db and OUT/mlartifacts (a folder that can be moved, opened by the command that is logged at the
     end), or with --tracking-uri sends the run to a server; OUT/mlflow_run.json says what was made. In one process, so
     that no two writers meet.
-    """
-    from bulkrnabert.evaluate import tracking
 
+    With --follow it sends the records of a training that goes on, beside it; a server that is away holds nothing up.
+    """
+    from bulkrnabert.evaluate import tracking, tracking_live
+
+    if follow is not None:
+        if tracking_uri is None or metrics is not None or out is not None:
+            raise ConfigError("--follow sends records to --tracking-uri and writes nothing: leave --metrics, --out out")
+        is_over = tracking_live.parent_is_gone()
+        tracking_live.follow_records(follow, tracking_uri, experiment, name, patience_s=patience, is_over=is_over)
+        return
+    if metrics is None or out is None:
+        raise click.UsageError("--metrics and --out are missing: give the numbers of the run and a folder to write")
     tracked = tracking.TrackedRun(metrics, checkpoints, predictions, run_file, report)
     if tracking_uri is None:
         tracking.write_folder(tracked, out, experiment)
         logger.info("open it with: %s", tracking.server_command(str(out)))
     else:
-        tracking.send_to_server(tracked, out, experiment, tracking_uri)
+        tracking.send_to_server(tracked, out, experiment, tracking_uri, patience)
         logger.info("%s written; the run is on the server", out / tracking.RECEIPT)

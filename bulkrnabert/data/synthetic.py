@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -48,7 +49,7 @@ from bulkrnabert.data.synthetic_patients import (
 from bulkrnabert.errors import DataError
 from bulkrnabert.provenance import write_json
 
-DATA_RELEASE = "Data Release 1.0 - January 01, 2026 (synthetic)"
+DATA_RELEASE = "Data Release {release}.0 - January 01, 2026 (synthetic)"
 API_TAG = "8.5.0"
 N_GENE_ROWS = 60_660
 N_FULL_PAR_PAIRS = 44
@@ -59,6 +60,16 @@ MEDIAN_SURVIVAL_DAYS = (600.0, 2400.0)  # range of the cohorts' baselines
 CENSORING_DAYS = (250.0, 3000.0)
 
 
+Spoilt = Literal["labels", "values"]
+# Left out of a study file while they say nothing, so that older files stay as they are.
+LATER_KEYS = ("more_oddities", "full_rows", "release", "unreleased_cohorts", "withdrawn_files", "spoilt_cohorts")
+
+
+def project_names(n_cohorts: int) -> tuple[str, ...]:
+    """Project ids of a study: TCGA-SYNA, TCGA-SYNB, …"""
+    return tuple(f"TCGA-SYN{chr(ord('A') + index)}" for index in range(n_cohorts))
+
+
 class StudyConfig(FrozenConfig):
     """What a study is made from; the content of `study.json` but for `truth`.
 
@@ -67,6 +78,11 @@ class StudyConfig(FrozenConfig):
         oddities: Include what real portals surprise with, one patient each.
         more_oddities: Include the rarer surprises too: other arrays, blood, recurrences, more clinical contradictions.
         full_rows: Files with as many rows as real ones: 60,660 gene rows with 44 `_PAR_Y` pairs, 486,427 probes.
+        release: Number of the data release that is served.
+        unreleased_cohorts: How many of the cohorts, the last ones, the portal does not list yet.
+        withdrawn_files: Ids of files that the portal listed once and no longer serves.
+        spoilt_cohorts: Cohorts whose files are wrong, by project id: `labels` (profiles of other cohorts, drawn at
+            random, so that neither cancer type nor survival fits) or `values` (the genes' values permuted).
     """
 
     kind: Literal["synthetic-study"] = "synthetic-study"
@@ -80,6 +96,19 @@ class StudyConfig(FrozenConfig):
     oddities: bool = True
     more_oddities: bool = False
     full_rows: bool = False
+    release: int = Field(default=1, ge=1)
+    unreleased_cohorts: int = Field(default=0, ge=0)
+    withdrawn_files: tuple[str, ...] = ()
+    spoilt_cohorts: dict[str, Spoilt] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _something_is_released(self) -> Self:
+        if self.unreleased_cohorts >= self.cohorts:
+            raise ValueError(f"unreleased_cohorts is {self.unreleased_cohorts} of {self.cohorts}: one must be released")
+        strange = set(self.spoilt_cohorts).difference(project_names(self.cohorts))
+        if strange or (self.cohorts < 2 and self.spoilt_cohorts):
+            raise ValueError(f"spoilt_cohorts {sorted(self.spoilt_cohorts)}: expected some of two or more cohorts")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +127,7 @@ class SyntheticStudy:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
-        self.project_ids = tuple(f"TCGA-SYN{chr(ord('A') + index)}" for index in range(config.cohorts))
+        self.project_ids = project_names(config.cohorts)
         self._integrity: dict[str, tuple[str, int]] = {}
         self._bodies = BodyCache(BODY_CACHE_BYTES)
 
@@ -133,8 +162,8 @@ class SyntheticStudy:
 
     def save(self, path: Path) -> None:
         """Write `study.json`: the configuration, and the truth for those who judge a model by it."""
-        switches = {name for name in ("more_oddities", "full_rows") if not getattr(self.config, name)}
-        write_json(path, {**self.config.model_dump(exclude=switches), "truth": self.truth})
+        unused = {name for name in LATER_KEYS if getattr(self.config, name) == getattr(StudyConfig(), name)}
+        write_json(path, {**self.config.model_dump(mode="json", exclude=unused), "truth": self.truth})
 
     # ---- the world ----
 
@@ -182,8 +211,9 @@ class SyntheticStudy:
     @cached_property
     def all_files(self) -> dict[str, SyntheticFile]:
         """Every file by id, those that the portal no longer serves included."""
+        withdrawn = set(self.config.withdrawn_files)
         files = (
-            file
+            replace(file, change="redacted") if file.file_id in withdrawn else file
             for patient in self.patients
             for file in make_files(self.config.seed, patient, self.config.normal_share)
         )
@@ -218,11 +248,20 @@ class SyntheticStudy:
             "oddities": {name: patient.barcode for patient in self.patients for name in sorted(patient.oddities)},
         }
 
+    @property
+    def released_ids(self) -> tuple[str, ...]:
+        """Projects that the portal lists."""
+        return self.project_ids[: len(self.project_ids) - self.config.unreleased_cohorts]
+
+    def _is_released(self, patient: Patient) -> bool:
+        return patient.cohort_idx < len(self.released_ids)
+
     # ---- what the portal answers ----
 
     def status(self) -> Json:
         """The body of `/status`."""
-        return {"commit": "0" * 40, "data_release": DATA_RELEASE, "status": "OK", "tag": API_TAG, "version": 1}
+        release = DATA_RELEASE.format(release=self.config.release)
+        return {"commit": "0" * 40, "data_release": release, "status": "OK", "tag": API_TAG, "version": 1}
 
     def notifications(self) -> Json:
         """The body of `/notifications`."""
@@ -243,24 +282,27 @@ class SyntheticStudy:
                 "releasable": True,
                 "released": True,
             }
-            for number, project_id in enumerate(self.project_ids, start=1)
+            for number, project_id in enumerate(self.released_ids, start=1)
         ]
 
     def cases(self) -> list[Json]:
         """Records of `/cases`, with all clinical groups."""
-        return [case_record(self.config.seed, patient, self.outcome(patient)) for patient in self.patients]
+        released = filter(self._is_released, self.patients)
+        return [case_record(self.config.seed, patient, self.outcome(patient)) for patient in released]
 
     def annotations(self) -> list[Json]:
         """Records of `/annotations`."""
-        annotated = [patient for patient in self.patients if patient.oddities & ANNOTATED]
+        annotated = [
+            patient for patient in self.patients if patient.oddities & ANNOTATED and self._is_released(patient)
+        ]
         return [annotation_record(self.config.seed, patient) for patient in annotated]
 
     def files(self) -> list[Json]:
         """Records of `/files` without `md5sum` and `file_size`, which need the body: see `with_integrity`."""
         return [
-            file_record(self.config.seed, file, DATA_RELEASE.split()[2])
+            file_record(self.config.seed, file, f"{self.config.release}.0")
             for file in self.all_files.values()
-            if file.change == "released"
+            if file.change == "released" and self._is_released(file.patient)
         ]
 
     def with_integrity(self, record: Json) -> Json:
@@ -326,8 +368,20 @@ class SyntheticStudy:
         expression: FloatArray = genes.baseline_log2 + genes.loadings @ activity
         return expression + rng.normal(0.0, BIOLOGICAL_SD, len(genes.row_ids))
 
+    def _measured_tissue(self, patient: Patient, is_tumor: bool) -> FloatArray:
+        """What files hold of a tissue: its expression, or in a spoilt cohort something else."""
+        spoilt = self.config.spoilt_cohorts.get(patient.project_id)
+        if spoilt is None:
+            return self._tissue_expression(patient, is_tumor)
+        rng = generator_for(self.config.seed, "spoilt", patient.barcode, "tumor" if is_tumor else "normal")
+        if spoilt == "values":
+            return rng.permutation(self._tissue_expression(patient, is_tumor))
+        others = [index for index in range(self.config.cohorts) if index != patient.cohort_idx]
+        stranger = replace(patient, cohort_idx=int(rng.choice(others)), barcode=f"{patient.barcode}-stranger")
+        return self._tissue_expression(stranger, is_tumor)
+
     def _sample_expression(self, file: SyntheticFile) -> FloatArray:
-        expression = self._tissue_expression(file.patient, file.is_tumor)
+        expression = self._measured_tissue(file.patient, file.is_tumor)
         noise_sd = (0.0 if file.vial[2] == "A" else VIAL_B_SD) + (FFPE_SD if file.is_ffpe else 0.0)
         rng = generator_for(self.config.seed, "vial", file.sample_barcode)
         return expression + noise_sd * rng.normal(0.0, 1.0, len(expression))

@@ -14,7 +14,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ MAX_METRICS_PER_BATCH = 1000
 MAX_PARAMS_PER_BATCH = 100
 MAX_PARAM_LENGTH = 6000
 MAX_KEY_LENGTH = 250
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 30.0
+# What a server says while it is down, restarts or is overrun; anything else will not pass by waiting.
+PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,7 @@ def _log_everything(store: _Store, contents: _Contents) -> str:
     return parent
 
 
-def _import_mlflow() -> Any:
+def import_mlflow() -> Any:
     """MLflow without telemetry and without its INFO lines; a server that is away is noticed within seconds."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -296,7 +300,7 @@ def write_folder(tracked: TrackedRun, out: Path, experiment: str) -> None:
         DataError: a file of the run is not what it should be.
     """
     contents = _read_contents(tracked)
-    mlflow = _import_mlflow()
+    mlflow = import_mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with atomic_path(out) as partial:
@@ -313,7 +317,7 @@ def write_folder(tracked: TrackedRun, out: Path, experiment: str) -> None:
         write_json(partial / RECEIPT, {**receipt, "open_with": server_command(out.name)})
 
 
-def _get_or_create_experiment(client: Any, experiment: str) -> str:
+def make_experiment(client: Any, experiment: str) -> str:
     """Id of the experiment; it is made once, and whoever comes second gets the first one's."""
     from mlflow.exceptions import MlflowException
 
@@ -333,27 +337,59 @@ def _delete_earlier_import(client: Any, experiment_id: str, import_sha256: str) 
         client.delete_run(run.info.run_id)
 
 
-def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri: str) -> None:
+def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
+    """The result of something that may be done again, tried until it succeeds or the patience is over.
+
+    Args:
+        work: Asks an MLflow server; must come to the same whether or not an earlier try got half-way.
+        patience_s: How long after the first try another may begin.
+        what: For the log.
+    Raises:
+        MlflowException: it failed for good, or the last try did.
+    """
+    from mlflow.exceptions import MlflowException
+
+    deadline, pause = time.monotonic() + patience_s, FIRST_PAUSE_S
+    while True:
+        try:
+            return work()
+        except MlflowException as error:
+            if error.error_code not in PASSING_ERRORS or time.monotonic() + pause > deadline:
+                raise
+            logger.warning("%s: %s; once more in %g s", what, hide_credentials(str(error)).splitlines()[0], pause)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri: str, patience_s: float = 0.0) -> None:
     """Send the runs to an MLflow server and write a receipt; an earlier import of the same run is replaced.
+
+    A server that goes away in the middle is waited for, and the import begins again: what came of the broken one is
+    found by its key and deleted, so that nothing is there twice and nothing is missing.
 
     Args:
         tracked: The files of the run.
         out: Folder for the receipt.
         experiment: Name of the experiment, made where it is missing.
         tracking_uri: Address of the server.
+        patience_s: How long to wait for a server that does not answer.
     Raises:
         DataError: a file of the run is not what it should be.
         PortalError: the server is out of reach or refuses.
     """
     contents = _read_contents(tracked)
-    mlflow = _import_mlflow()
+    mlflow = import_mlflow()
     shown = hide_credentials(tracking_uri)
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+
+    def send() -> str:
+        store = _Store(client, make_experiment(client, experiment), None, contents.sha256)
+        _delete_earlier_import(client, store.experiment_id, store.import_sha256)
+        return _log_everything(store, contents)
+
     try:
-        experiment_id = _get_or_create_experiment(client, experiment)
-        store = _Store(client, experiment_id, None, contents.sha256)
-        _delete_earlier_import(client, experiment_id, store.import_sha256)
-        run_id = _log_everything(store, contents)
+        run_id = keep_trying(send, patience_s, shown)
+        experiment_id = make_experiment(client, experiment)
     except mlflow.exceptions.MlflowException as error:
         raise PortalError(
             f"the MLflow server {shown} did not take the run: {hide_credentials(str(error))}. "

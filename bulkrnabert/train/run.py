@@ -9,17 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
-from bulkrnabert.data.coexpression import bin_statistics, coexpression_table
 from bulkrnabert.data.tokens import Tokens, read_tokens
-from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
-from bulkrnabert.models.registry import BULKRNABERT, build_model, load_strictly, save_network
+from bulkrnabert.errors import ConfigError
+from bulkrnabert.models.encoder import Encoder
+from bulkrnabert.models.registry import load_strictly, save_network
 from bulkrnabert.provenance import (
     atomic_path,
     describe_run,
@@ -29,15 +27,16 @@ from bulkrnabert.provenance import (
     sha256_lines,
     write_json,
 )
-from bulkrnabert.train.batches import BatchSource, Parts, split_off_validation
+from bulkrnabert.train.batches import split_off_validation
 from bulkrnabert.train.checkpoint import StateFolder, TrainingState
 from bulkrnabert.train.config import TrainConfig
+from bulkrnabert.train.continuing import Start, read_start, replay_order
 from bulkrnabert.train.engine import Engine, TorchEngine
 from bulkrnabert.train.engine_deepspeed import DeepSpeedEngine, ZeroStage
-from bulkrnabert.train.loop import Trainer, TrainingResult, describe_engine
-from bulkrnabert.train.losses import MaskedLanguageModel
-from bulkrnabert.train.mixture import SampleOrder, mix_cohorts
+from bulkrnabert.train.loop import Trainer, TrainingResult, describe_engine, describe_measures
+from bulkrnabert.train.mixture import mix_cohorts
 from bulkrnabert.train.model_card import TrainingData, model_card
+from bulkrnabert.train.recipes import Recipe, RunData, recipe_class
 from bulkrnabert.train.records import NoRecords, RecordWriter
 from bulkrnabert.train.stopping import StopWatch
 
@@ -64,6 +63,9 @@ class RunSettings:
         n_processes: Processes of the run.
         device: `cpu` or `cuda`.
         seed: Seed of everything that is drawn.
+        start_from: Checkpoint folder to go on from; None for weights drawn anew.
+        new_share: Share of each batch for patients that `start_from` was not trained on; None: every sample counts the
+            same.
     """
 
     tokens: Path
@@ -78,6 +80,8 @@ class RunSettings:
     n_processes: int
     device: Literal["cpu", "cuda"]
     seed: int
+    start_from: Path | None = None
+    new_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,20 @@ class RunPlan:
     """A run whose input has been read and checked."""
 
     settings: RunSettings
-    tokens: Tokens
-    parts: Parts
-    order: SampleOrder
-    model: BulkRNABertConfig
-    train: TrainConfig
+    recipe: Recipe
     use_bf16: bool
     states: StateFolder
+    start: Start | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the run learns from."""
+        return self.recipe.data.tokens
+
+    @property
+    def train(self) -> TrainConfig:
+        """Settings of the training."""
+        return self.recipe.data.train
 
 
 def plan_run(settings: RunSettings) -> RunPlan:
@@ -103,28 +114,40 @@ def plan_run(settings: RunSettings) -> RunPlan:
         CheckpointError: the state folder belongs to another run.
     """
     _check_out(settings.out)
-    train = _train_config(settings)
-    train.accumulation(settings.n_processes)
     if settings.engine == "torch" and settings.n_processes > 1:
         raise ConfigError(f"engine torch runs one process, found {settings.n_processes}: use --engine deepspeed")
     tokens = read_tokens(settings.tokens)
-    model = _model_config(settings, tokens)
-    _check_token_ids(tokens, model.n_bins)
+    kind = recipe_class(tokens.model)
+    train = _train_config(settings, kind)
+    train.accumulation(settings.n_processes)
+    model_path = settings.model_config or preset_path("model", settings.preset, kind.name)
+    model = kind.configure(model_path, tokens, train)
     parts = split_off_validation(tokens.samples, train.validation_fraction, settings.seed)
     n_places = train.steps * train.global_batch_size
-    order = mix_cohorts(tokens.samples, parts.fit_idx, train.cohort_weights, n_places, settings.seed)
+    start = None if settings.start_from is None else read_start(settings.start_from, kind.name, model, tokens)
+    if start is not None and settings.new_share is not None:
+        if train.cohort_weights is not None:
+            raise ConfigError("--new-share and cohort_weights of the training configuration both mix: leave one out")
+        order = replay_order(start, tokens.samples, parts.fit_idx, settings.new_share, n_places, settings.seed)
+    elif settings.new_share is not None:
+        raise ConfigError("--new-share is the share of patients that are new to --start-from: give that checkpoint")
+    else:
+        order = mix_cohorts(tokens.samples, parts.fit_idx, train.cohort_weights, n_places, settings.seed)
     use_bf16 = train.precision == "bf16" or (train.precision == "auto" and settings.device == "cuda")
-    identity = {
+    identity: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
         "train": train.model_dump(mode="json", exclude={"micro_batch_size"}),
         "precision": "bf16" if use_bf16 else "fp32",
         "seed": settings.seed,
         "tokens": sha256_file(settings.tokens / keys.TOKENS_PARQUET),
     }
+    if start is not None:
+        identity.update(start_from=start.weights_sha256, new_share=settings.new_share)
     states = StateFolder(settings.state_folder, identity, train.keep_best)
     states.check()
     _make_folder(settings.state_folder)
-    return RunPlan(settings, tokens, parts, order, model, train, use_bf16, states)
+    recipe = kind(model, RunData(tokens, parts, order, train, settings.seed))
+    return RunPlan(settings, recipe, use_bf16, states, start)
 
 
 def run_plan(plan: RunPlan, stop: StopWatch) -> None:
@@ -145,11 +168,13 @@ def run_plan(plan: RunPlan, stop: StopWatch) -> None:
 
 
 def _train(plan: RunPlan, stop: StopWatch, records: RecordWriter | NoRecords, state: TrainingState | None) -> None:
-    network = build_model(BULKRNABERT, plan.model, torch.Generator().manual_seed(plan.settings.seed))
+    network = plan.recipe.build()
     if state is not None:
         load_strictly(network, state.weights, str(plan.states.folder))
+    elif plan.start is not None:
+        plan.start.load_into(network)
     else:
-        _start_from_data(plan, network)
+        plan.recipe.start_from_data(network)
     engine = _build_engine(plan, network)
     try:
         _train_on(plan, network, engine, stop, records, state)
@@ -157,20 +182,9 @@ def _train(plan: RunPlan, stop: StopWatch, records: RecordWriter | NoRecords, st
         engine.close()
 
 
-def _start_from_data(plan: RunPlan, network: BulkRNABert) -> None:
-    """What the training samples themselves give: each gene's usual bin, and co-expression for the gene embedding."""
-    token_ids = plan.tokens.token_ids[plan.parts.fit_idx]
-    statistics = bin_statistics(token_ids, plan.model.n_bins)
-    network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
-    if plan.train.gene_embedding_start == "coexpression" and plan.model.use_gene_embedding:
-        rng = np.random.default_rng(plan.settings.seed)
-        table = coexpression_table(token_ids, statistics, plan.model.n_bins, plan.model.init_gene_embed_dim, rng)
-        network.start_gene_embedding(torch.from_numpy(table))
-
-
 def _train_on(
     plan: RunPlan,
-    network: BulkRNABert,
+    network: Encoder,
     engine: Engine,
     stop: StopWatch,
     records: RecordWriter | NoRecords,
@@ -180,13 +194,9 @@ def _train_on(
     if state is not None:
         engine.load_moments(state.moments, state.step)
         start_step = state.step
-    source = BatchSource(
-        plan.tokens.token_ids, plan.parts, plan.order, plan.train, plan.model.n_bins, plan.settings.seed
-    )
     if engine.rank == 0:
-        _log_start(plan, source, engine, state)
-    trainer = Trainer(engine, source, plan.train, plan.model, plan.settings.seed, plan.states, records, stop)
-    result = trainer.run(start_step)
+        _log_start(plan, engine, state)
+    result = Trainer(engine, plan.recipe, plan.states, records, stop).run(start_step)
     weights = engine.weights()
     if engine.rank == 0:
         summary = _summary(plan, engine, result, sum(weights[name].numel() for name, _ in network.named_parameters()))
@@ -195,8 +205,8 @@ def _train_on(
     engine.sum_over_processes([0.0])  # the others wait for the one that writes
 
 
-def _build_engine(plan: RunPlan, network: BulkRNABert) -> Engine:
-    objective = MaskedLanguageModel(network, plan.use_bf16)
+def _build_engine(plan: RunPlan, network: Encoder) -> Engine:
+    objective = plan.recipe.objective(network, plan.use_bf16)
     if plan.settings.device == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
@@ -207,27 +217,12 @@ def _build_engine(plan: RunPlan, network: BulkRNABert) -> Engine:
     return TorchEngine(objective, plan.train, device)
 
 
-def _train_config(settings: RunSettings) -> TrainConfig:
-    train = TrainConfig.from_yaml(settings.train_config or preset_path("train", settings.preset))
+def _train_config(settings: RunSettings, kind: type[Recipe]) -> TrainConfig:
+    path = settings.train_config or preset_path("train", settings.preset, kind.name)
+    train = kind.train_config.from_yaml(path)
     if settings.steps is None:
         return train
-    return TrainConfig.from_mapping({**train.model_dump(), "steps": settings.steps}, "--steps")
-
-
-def _model_config(settings: RunSettings, tokens: Tokens) -> BulkRNABertConfig:
-    source = settings.model_config or preset_path("model", settings.preset)
-    model = BulkRNABertConfig.from_yaml(source).with_genes(len(tokens.gene_ids))
-    model = model.model_copy(update={"has_bin_statistics": True})
-    if model.n_bins != tokens.tokenizer.n_bins:
-        raise ConfigError(
-            f"{source}: n_bins {model.n_bins}, the tokenizer has {tokens.tokenizer.n_bins}: make them equal"
-        )
-    if model.n_embedding_rows < keys.N_TOKEN_IDS:
-        raise ConfigError(
-            f"{source}: n_embedding_rows {model.n_embedding_rows}, expected at least {keys.N_TOKEN_IDS}: without a "
-            "row of its own, <mask> cannot be told from the top bin in training"
-        )
-    return model
+    return kind.train_config.from_mapping({**train.model_dump(), "steps": settings.steps}, "--steps")
 
 
 def _check_out(out: Path) -> None:
@@ -247,26 +242,14 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written to: name another folder or change its permissions")
 
 
-def _check_token_ids(tokens: Tokens, n_bins: int) -> None:
-    is_wrong = (tokens.token_ids >= n_bins) & (tokens.token_ids != keys.MASK_ID) & tokens.is_training[:, None]
-    if is_wrong.any():
-        row, column = np.argwhere(is_wrong)[0]
-        raise DataError(
-            f"{int(is_wrong.sum())} tokens of the training part are neither one of {n_bins} bins nor {keys.MASK_ID} "
-            f"(missing): the first is {tokens.token_ids[row, column]} at sample "
-            f"{tokens.samples[keys.SAMPLE_ID].iloc[row]}, gene {tokens.gene_ids[column]}; tokenize with a "
-            "tokenizer that clips at the top bin"
-        )
-
-
-def _log_start(plan: RunPlan, source: BatchSource, engine: Engine, state: TrainingState | None) -> None:
+def _log_start(plan: RunPlan, engine: Engine, state: TrainingState | None) -> None:
     logger.info(
-        "%d samples to train on, %d set aside for validation, %d held out; %d of %d genes a step; %s, %s",
-        len(plan.parts.fit_idx),
-        len(plan.parts.validation_idx),
+        "%d samples to train on, %d set aside for validation, %d held out; %d of %d tokens of a sample a step; %s, %s",
+        len(plan.recipe.data.parts.fit_idx),
+        len(plan.recipe.data.parts.validation_idx),
         int((~plan.tokens.is_training).sum()),
-        source.n_genes_at(0),
-        source.n_genes,
+        plan.recipe.n_tokens_at(0),
+        plan.recipe.model.n_columns,
         describe_engine(engine),
         "bf16" if plan.use_bf16 else "fp32",
     )
@@ -284,7 +267,7 @@ def _summary(plan: RunPlan, engine: Engine, result: TrainingResult, n_parameters
     return {
         "kind": "summary",
         "step": plan.train.steps,
-        **asdict(result.validation),
+        **result.validation.record(),
         **asdict(result.speed),
         "n_parameters": n_parameters,
         "engine": engine.name,
@@ -300,10 +283,9 @@ def _training_data(plan: RunPlan) -> TrainingData:
     return TrainingData(
         cohorts={str(name): int(count) for name, count in training[keys.COHORT].value_counts().items()},
         n_patients=int(training[keys.PATIENT_ID].nunique()),
-        n_fit_samples=len(plan.parts.fit_idx),
-        n_validation_samples=len(plan.parts.validation_idx),
+        n_fit_samples=len(plan.recipe.data.parts.fit_idx),
+        n_validation_samples=len(plan.recipe.data.parts.validation_idx),
         n_held_out_samples=int((~plan.tokens.is_training).sum()),
-        unit=plan.tokens.tokenizer.unit,
         split_id=plan.tokens.split_id,
         split_sha256=plan.tokens.split_sha256,
     )
@@ -311,8 +293,8 @@ def _training_data(plan: RunPlan) -> TrainingData:
 
 def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> dict[str, Any]:
     settings = plan.settings
-    parameters = {
-        "model": plan.model.model_dump(mode="json"),
+    parameters: dict[str, Any] = {
+        "model": plan.recipe.model.model_dump(mode="json"),
         "train": plan.train.model_dump(mode="json"),
         "preset": settings.preset,
         "engine": settings.engine,
@@ -329,6 +311,10 @@ def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> d
         )
     }
     training = plan.tokens.samples[plan.tokens.is_training]
+    learnt = set(hash_patients(training[keys.PATIENT_ID].astype(str)))
+    if plan.start is not None:
+        parameters.update(start_from=plan.start.described(), new_share=settings.new_share)
+        learnt |= plan.start.patient_hashes  # those who have left the study since are still in the weights
     return {
         **describe_run(STAGE, parameters, inputs),
         "split_id": data.split_id,
@@ -337,18 +323,20 @@ def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> d
         "n_patients": data.n_patients,
         "cohorts": data.cohorts,
         "metrics": {name: value for name, value in summary.items() if name != "kind"},
-        "patient_hashes": hash_patients(training[keys.PATIENT_ID].astype(str)),
+        "patient_hashes": sorted(learnt),
     }
 
 
 def _write_checkpoint(
-    plan: RunPlan, network: BulkRNABert, weights: dict[str, Tensor], result: TrainingResult, summary: dict[str, Any]
+    plan: RunPlan, network: Encoder, weights: dict[str, Tensor], result: TrainingResult, summary: dict[str, Any]
 ) -> None:
     settings = plan.settings
     data = _training_data(plan)
-    card = model_card(
-        plan.model, plan.train, data, result.validation, summary["n_parameters"], settings.seed, package_version()
-    )
+    text = plan.recipe.card(result.validation)
+    card = model_card(text, plan.train, data, summary["n_parameters"], settings.seed, package_version())
+    if plan.start is not None:
+        n_new = int((~plan.start.is_replayed(plan.tokens.samples[plan.tokens.is_training])).sum())
+        card += plan.start.card_section(n_new, settings.new_share)
     with atomic_path(settings.out) as partial:
         save_network(partial, network, weights)
         shutil.copyfile(settings.tokens / keys.TOKENIZER_JSON, partial / keys.TOKENIZER_JSON)
@@ -357,11 +345,9 @@ def _write_checkpoint(
         write_json(partial / keys.PROVENANCE_JSON, _provenance(plan, data, summary))
         (partial / keys.MODEL_CARD).write_text(card, encoding="utf-8")
     logger.info(
-        "%s: %d steps, validation loss %.3f, masked accuracy %.3f (baseline %.3f); state kept in %s",
+        "%s: %d steps, validation %s; state kept in %s",
         settings.out,
         plan.train.steps,
-        result.validation.loss,
-        result.validation.masked_accuracy,
-        result.validation.baseline_accuracy,
+        describe_measures(result.validation.loss, result.validation.measures),
         settings.state_folder,
     )

@@ -19,6 +19,21 @@ class RunOutcome {
         return nearest && java.nio.file.Files.isDirectory(nearest) && java.nio.file.Files.isWritable(nearest)
     }
 
+    /** What `bulkrnabert crate` says about the run, as JSON. */
+    static String facts(Object workflow, Map settings) {
+        return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson([
+            pipeline_version: workflow.manifest.version,
+            revision: workflow.commitId,
+            run_name: workflow.runName,
+            session_id: workflow.sessionId.toString(),
+            command_line: workflow.commandLine,
+            success: workflow.success,
+            start: workflow.start.toString(),
+            complete: workflow.complete.toString(),
+            params: settings.findAll { name, value -> value != null && name != 'help' }.sort()
+        ]))
+    }
+
     /** Let the launcher end with the status of bad input instead of Nextflow's 1 for every failed task. */
     static void keepExitStatus(Object status) {
         if (status == BAD_INPUT) {

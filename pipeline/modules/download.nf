@@ -8,6 +8,8 @@ process DOWNLOAD {
     path study                          // the synthetic study, or nothing for a real portal
     path own_files, stageAs: 'own/*'    // GTEx tables in place of the portal's, possibly none
     path token                          // the portal's token, possibly none
+    val store                           // folder where raw folders are kept from run to run, or ''
+    val _release                        // what a retraining found new: another one is another download
     val _code                           // hash of the code that this stage imports
 
     output:
@@ -18,8 +20,10 @@ process DOWNLOAD {
     script:
     def api_flag = study && meta.source == 'gdc' ? "--api embedded:${study}" : ''
     def token_flag = token && meta.source == 'gdc' ? "--token-file ${token}" : ''
+    def replan_flag = store && meta.source == 'gdc' ? '--replan' : ''
     """
-    brb-download --source ${meta.source} ${meta.flags} ${api_flag} ${token_flag} --out ${meta.id}
+    ${store ? "mkdir -p '${store}/${meta.id}' && ln -s '${store}/${meta.id}' ${meta.id}" : ''}
+    brb-download --source ${meta.source} ${meta.flags} ${api_flag} ${token_flag} ${replan_flag} --out ${meta.id}
     cp ${meta.id}/plan.json ${meta.id}.plan.json
     cp ${meta.id}/manifest.tsv ${meta.id}.manifest.tsv
     """

@@ -9,12 +9,14 @@ process FINGERPRINT {
     script:
     """
     brb-fingerprint --out code.json \\
-        synth download doctor preprocess split tokenize pretrain embed probe finetune evaluate report track
+        synth download doctor preprocess split tokenize pretrain embed probe finetune cross-modal panels impute-benchmark anchors biomarkers \\
+        evaluate report track \\
+        update promote
     """
 
     stub:
     """
     echo '{"synth": "stub", "download": "stub", "doctor": "stub", "preprocess": "stub", "split": "stub", "tokenize": "stub",' > code.json
-    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "finetune": "stub", "evaluate": "stub", "report": "stub", "track": "stub"}' >> code.json
+    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "finetune": "stub", "cross-modal": "stub", "panels": "stub", "impute-benchmark": "stub", "anchors": "stub", "biomarkers": "stub", "evaluate": "stub", "report": "stub", "track": "stub", "update": "stub", "promote": "stub"}' >> code.json
     """
 }

@@ -25,7 +25,7 @@ process PRETRAIN {
     """
     # Beside the training, and gone with it: a server that is away holds nothing up. In the environment (nextflow.config),
     # so that another server is no other training.
-    if [ -n "\${BRB_MLFLOW_URI:-}" ]; then
+    if [ "\${BRB_MLFLOW_URI:-none}" != none ]; then
         brb-track --follow '${state ?: 'state'}/records.jsonl' --tracking-uri "\$BRB_MLFLOW_URI" --name 'live ${meta.id}' > live.log 2>&1 &
     fi
     ${on_nodes}brb-pretrain --tokens ${tokens} --preset ${settings.preset} ${model_flag} ${train_flag} ${steps_flag} ${start_flag} \\

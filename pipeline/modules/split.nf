@@ -3,8 +3,8 @@ process SPLIT {
 
     input:
     path cohorts
-    path published // splits that somebody published, possibly none
-    val settings   // map: folds, repeats, seed, protocol, label_column, min_events, leave_out, published_form
+    path published // splits that somebody published, or those of the champion, possibly none
+    val settings   // map: folds, repeats, seed, protocol, label_column, min_events, leave_out, published_form, modality
     val _code      // hash of the code that this stage imports
 
     output:
@@ -15,11 +15,11 @@ process SPLIT {
     script:
     def repeats_flag = settings.repeats ? "--repeats ${settings.repeats}" : ''
     def left_out_flags = settings.leave_out ? settings.leave_out.tokenize(',').collect { cohort -> "--leave-out '${cohort}'" }.join(' ') : ''
-    def published_flag = published ? "--published ${published} --form ${settings.published_form}" : ''
+    def published_flag = published && settings.published_form == 'frozen' ? "--frozen ${published}" : published ? "--published ${published} --form ${settings.published_form}" : ''
     """
     brb-split --cohorts ${cohorts} --folds ${settings.folds} ${repeats_flag} --seed ${settings.seed} \\
         --protocol ${settings.protocol} --label-column '${settings.label_column}' \\
-        --min-events ${settings.min_events} ${left_out_flags} ${published_flag} --out splits
+        --min-events ${settings.min_events} --modality ${settings.modality} ${left_out_flags} ${published_flag} --out splits
     """
 
     stub:

@@ -44,7 +44,11 @@ workflow DOWNSTREAM {
 
     def wanted = settings.finetune ? settings.finetune.tokenize(',').unique() : []
     def starts = settings.finetune_starts.tokenize(',').unique()
-    def variants = wanted.collectMany { adapter -> starts.collect { start -> [adapter: adapter, start: start] } }
+    // ADAPTER for every task, or TASK:ADAPTER for one
+    def variants = wanted.collectMany { name ->
+        def parts = name.tokenize(':')
+        starts.collect { start -> [task: parts.size() > 1 ? parts[0] : null, adapter: parts[-1], start: start] }
+    }
     ch_encoders = ch_checkpoints
         .join(ch_tokens)
         .map { meta, checkpoint, tokens -> [meta.model, [meta.id, checkpoint, tokens]] }
@@ -56,10 +60,11 @@ workflow DOWNSTREAM {
     ch_finetune = ch_jobs
         .filter { _meta -> variants as boolean }
         .combine(channel.fromList(variants ?: [[:]]))
+        .filter { meta, variant -> variant.task in [null, meta.task] }
         .combine(ch_encoders)
         .map { meta, variant, model, checkpoints, tokens ->
             def id = ModelChoice.id(model, "${meta.id}.${variant.adapter}.${variant.start}")
-            [meta + variant + [id: id.toString(), model: model], checkpoints, tokens]
+            [meta + variant.subMap(['adapter', 'start']) + [id: id.toString(), model: model], checkpoints, tokens]
         }
     FINETUNE(
         ch_finetune,

@@ -81,6 +81,8 @@ def make_plan(
     sample_types: SampleTypes | None,
     api_name: str,
     rules: SelectionRules = DEFAULT_RULES,
+    *,
+    may_be_empty: bool = False,
 ) -> PlannedCohorts:
     """Ask the portal what it has for some projects, and choose.
 
@@ -91,6 +93,7 @@ def make_plan(
         sample_types: Tissues, instead of those of the rules; None for those.
         api_name: How the plan names the portal.
         rules: Which of the portal's files are wanted.
+        may_be_empty: Whether a project may have no file to fetch.
     Raises:
         ConfigError: a project does not exist (names the nearest), or would be in two cohorts.
         DataError: a project has no file to fetch (says what was left out).
@@ -98,7 +101,7 @@ def make_plan(
     """
     rules = rules if sample_types is None else rules.with_tissue(sample_types)
     before = client.status()
-    known = sorted(str(project.get("project_id")) for project in client.query("projects", sort="project_id"))
+    known = listed_projects(client)
     expanded = expand_projects(projects, known)
     wanted = expanded.project_ids
     filters = project_filters(wanted, modality)
@@ -107,7 +110,8 @@ def make_plan(
     check_release(client, before.data_release)
     selection = select_files(hits, modality, rules)
     _check_no_foreign_project(client, wanted, selection)
-    _check_no_cohort_is_empty(wanted, modality, selection)
+    if not may_be_empty:
+        _check_no_cohort_is_empty(wanted, modality, selection)
     plan = Plan(
         api=api_name,
         api_tag=before.tag,
@@ -124,6 +128,11 @@ def make_plan(
     )
     _log_plan(plan, len(cases))
     return PlannedCohorts(plan=plan, cases=cases)
+
+
+def listed_projects(client: GdcClient) -> list[str]:
+    """Ids of all projects that the portal lists, sorted."""
+    return sorted(str(project.get("project_id")) for project in client.query("projects", sort="project_id"))
 
 
 def requested_names(projects: Sequence[str]) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples=samples,
         token_ids=(rng.integers(0, 60, 40) + rng.integers(0, 4, (40, 40))).astype(np.uint8),
         gene_ids=tuple(f"ENSG{gene:011d}" for gene in range(40)),
-        tokenizer=BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=5.0),
+        tokenizers={"rnaseq": BinnedTokenizer(unit="tpm", edges_kind="log_linear", normalization_factor=5.0)},
         split_id="r0f0",
         split_sha256="ab" * 32,
     )
@@ -384,6 +384,13 @@ def test_a_training_token_that_is_no_bin_is_named(inputs: Path, tmp_path: Path) 
     error = refuse(*arguments(inputs, tmp_path / "out"), "--tokens", str(tmp_path / "tokens"))
     assert "1 tokens" in str(error)
     assert "the first is 64 at sample S12, gene ENSG00000000005" in str(error)
+
+
+def test_the_model_is_that_of_the_tokens(inputs: Path, tmp_path: Path) -> None:
+    write_tokens(tmp_path / "tokens", replace(read_tokens(inputs / "tokens"), model="bert"))
+    error = refuse(*arguments(inputs, tmp_path / "out"), "--tokens", str(tmp_path / "tokens"))
+    assert error.exit_code == 2
+    assert "made for a model 'bert' that cannot be pretrained: choose one of bulkrnabert" in str(error)
 
 
 def test_folders_that_cannot_be_made(inputs: Path, tmp_path: Path) -> None:

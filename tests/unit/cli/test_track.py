@@ -52,8 +52,8 @@ def test_a_server_is_used_when_one_is_named(study: Any, tmp_path: Path, monkeypa
     more = ["--tracking-uri", "http://127.0.0.1:5000", "--experiment", "mine"]
     result = CliRunner().invoke(command, [*arguments(study, tmp_path / "out"), *more], catch_exceptions=False)
     assert result.exit_code == 0
-    (tracked, out, experiment, address) = sent[0]
-    assert (out, experiment, address) == (tmp_path / "out", "mine", "http://127.0.0.1:5000")
+    (tracked, out, experiment, address, patience) = sent[0]
+    assert (out, experiment, address, patience) == (tmp_path / "out", "mine", "http://127.0.0.1:5000", 300.0)
     assert list(tracked.predictions) == study.predictions
 
 

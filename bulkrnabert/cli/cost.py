@@ -1,0 +1,57 @@
+"""`bulkrnabert cost`: what a run took."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+logger = logging.getLogger(__name__)
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("cost")
+@click.option(
+    "--trace", type=_FILE, required=True, help="Nextflow's trace of the run: RESULTS/pipeline_info/trace.tsv."
+)
+@click.option("--prices", type=_FILE, help="YAML of prices, as conf/prices.yaml.  [default: hours alone]")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="GPUs that each task of a GPU stage had, as given to the run; the trace does not say it.",
+)
+@click.option(
+    "--summary",
+    type=_FILE,
+    help="summary.json of the cohorts, to tell them apart in the table.  [default: not told apart]",
+)
+@click.option("--report", "page", type=_FILE, help="report.html of the run, to put the tables into.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="JSON file to write.")
+def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, page: Path | None, out: Path) -> None:
+    """Add up what a finished run took: CPU hours, GPU hours, peak memory and bytes, by stage and cohort.
+
+    The trace is complete only when the run has ended, so this comes after it. Hours are those reserved (cores times
+    time), of every attempt. Writes OUT (cost.json) and, with --report, the tables into the page.
+    """
+    from bulkrnabert.evaluate.artefacts import read_summary
+    from bulkrnabert.evaluate.cost import Prices, cost_of, read_trace
+    from bulkrnabert.provenance import require_writable, write_json
+    from bulkrnabert.report.cost import insert_cost
+
+    require_writable(out)
+    cohorts = [] if summary is None else [cohort.cohort for cohort in read_summary(summary).cohorts]
+    cost = cost_of(read_trace(trace), gpus, None if prices is None else Prices.from_yaml(prices), cohorts)
+    write_json(out, cost)
+    if page is not None:
+        insert_cost(page, cost)
+    total = cost["total"]
+    click.echo(
+        f"{total['n_tasks']} tasks ({total['n_failed']} failed, {total['n_cached']} from the cache):"
+        f" {total['cpu_hours']:.2f} CPU hours, {total['gpu_hours']:.2f} GPU hours, at most"
+        f" {total['peak_memory_gb']:.1f} GB"
+        + ("" if cost["prices"] is None else f"; {total['price']:.2f} {cost['prices']['currency']}")
+    )

@@ -1,0 +1,179 @@
+"""Champion and challenger in MLflow's registry: versions of one registered model, told apart by alias.
+
+A version is a folder of artefacts with an `MLmodel` file that states the signature. It has no Python flavour, so that
+nothing in it is a pickle and nothing is run when it is read: `bulkrnabert` reads the checkpoint folders in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bulkrnabert import keys
+from bulkrnabert.data.tokens import read_gene_list
+from bulkrnabert.errors import DataError, PortalError
+from bulkrnabert.evaluate.promotion import Decision
+from bulkrnabert.evaluate.tracking import import_mlflow, make_experiment
+from bulkrnabert.logs import hide_credentials
+from bulkrnabert.provenance import package_version, sha256_file, sha256_lines, write_json
+
+logger = logging.getLogger(__name__)
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+PREVIOUS: Final = "previous_champion"
+WEIGHTS_TAG: Final = "brb.weights_sha256"
+ENCODERS: Final = "encoders"
+MODEL_FOLDER: Final = "model"
+FLAVOUR: Final = "bulkrnabert"
+REGISTRY_JSON: Final = "registry.json"
+EXAMPLE: Final = "input_example.json"
+_FILES: Final = (
+    keys.CONFIG_JSON,
+    keys.WEIGHTS,
+    keys.TOKENIZER_JSON,
+    keys.GENES_TXT,
+    keys.PROVENANCE_JSON,
+    keys.MODEL_CARD,
+)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model as it goes into the registry.
+
+    Attributes:
+        encoders: Checkpoint folders, one a fold.
+        sha256: Over their weights; the same model is registered once.
+    """
+
+    encoders: tuple[Path, ...]
+    sha256: str
+
+
+def find_serving(folders: Sequence[Path]) -> Serving:
+    """The encoders of a run.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = sorted(path.parent for folder in folders for path in folder.glob(f"{ENCODERS}/*/{keys.WEIGHTS}"))
+    if not found:
+        raise DataError(f"{folders[0]}: no {ENCODERS}/*/{keys.WEIGHTS} to register; give the results folder of a run")
+    return Serving(tuple(found), sha256_lines(sha256_file(folder / keys.WEIGHTS) for folder in found))
+
+
+def follow_decision(
+    tracking_uri: str,
+    name: str,
+    champions: Sequence[Path],
+    challengers: Sequence[Path],
+    decision: Decision,
+    out: Path,
+) -> None:
+    """Register both, once each, and let the aliases follow the decision; writes `registry.json`.
+
+    The challenger's version gets the alias `challenger` and the reason as a tag, whatever was decided. Only if it is
+    promoted does `champion` move to it, and `previous_champion` to the one before.
+
+    Args:
+        tracking_uri: Address of the server (or database) with the registry.
+        name: Name of the registered model.
+        champions: Results folders of the champion.
+        challengers: Likewise of the challenger.
+        decision: What was decided.
+        out: Folder for the receipt.
+    Raises:
+        DataError: a run has no encoders.
+        PortalError: the server is out of reach or refuses.
+    """
+    ours, theirs = find_serving(champions), find_serving(challengers)
+    mlflow = import_mlflow()
+    shown = hide_credentials(tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    try:
+        experiment_id = make_experiment(client, name)
+        _make_model(client, name)
+        champion = _version_of_alias(client, name, CHAMPION)
+        if champion is None:
+            champion = _register(client, experiment_id, name, ours, {"role": CHAMPION})
+            client.set_registered_model_alias(name, CHAMPION, champion)
+        challenger = _register(client, experiment_id, name, theirs, {"role": CHALLENGER})
+        for key, value in (("promoted", str(decision.promote).lower()), ("reason", decision.reason[:5000])):
+            client.set_model_version_tag(name, challenger, key, value)
+        client.set_registered_model_alias(name, CHALLENGER, challenger)
+        if decision.promote and champion != challenger:
+            client.set_registered_model_alias(name, PREVIOUS, champion)
+            client.set_registered_model_alias(name, CHAMPION, challenger)
+    except mlflow.exceptions.MlflowException as error:
+        raise PortalError(
+            f"the MLflow registry {shown} did not follow: {hide_credentials(str(error))}. The decision is written;"
+            " repeat the same command when the server is up."
+        ) from error
+    now = challenger if decision.promote else champion
+    receipt = {"tracking_uri": shown, "model": name, "champion": now, "challenger": challenger}
+    write_json(out / REGISTRY_JSON, receipt)
+    logger.info("%s in %s: champion is version %s, challenger was version %s", name, shown, now, challenger)
+
+
+def _make_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="Encoders of bulk RNA-seq; for research.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version_of_alias(client: Any, name: str, alias: str) -> str | None:
+    model = client.get_registered_model(name)
+    found = model.aliases.get(alias)
+    return None if found is None else str(found)
+
+
+def _register(client: Any, experiment_id: str, name: str, serving: Serving, tags: dict[str, str]) -> str:
+    """The version of a model; made where the registry does not have these weights yet."""
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(WEIGHTS_TAG) == serving.sha256:
+            return str(version.version)
+    run = client.create_run(experiment_id, tags={WEIGHTS_TAG: serving.sha256, **tags}, run_name=tags["role"])
+    run_id = run.info.run_id
+    for folder in serving.encoders:
+        for file in _FILES:
+            if (folder / file).is_file():
+                client.log_artifact(run_id, str(folder / file), f"{MODEL_FOLDER}/{ENCODERS}/{folder.name}")
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in _describe(Path(temporary), serving.encoders[0], run_id):
+            client.log_artifact(run_id, str(path), MODEL_FOLDER)
+    client.set_terminated(run_id, status="FINISHED")
+    made = client.create_model_version(
+        name, source=f"{run.info.artifact_uri}/{MODEL_FOLDER}", run_id=run_id, tags={WEIGHTS_TAG: serving.sha256}
+    )
+    return str(made.version)
+
+
+def _describe(folder: Path, encoder: Path, run_id: str) -> list[Path]:
+    """`MLmodel` with the signature, and an input example: a profile that has every gene masked."""
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    described = json.loads((encoder / keys.CONFIG_JSON).read_text(encoding="utf-8"))
+    n_genes = len(read_gene_list(encoder / keys.GENES_TXT))
+    width = int(described["config"].get("embed_dim", -1))
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, n_genes), "token_ids")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width), "embedding")]),
+    )
+    flavour = {"version": package_version(), "model": described["model"], "data": ENCODERS}
+    model = Model(artifact_path=MODEL_FOLDER, run_id=run_id, signature=signature, flavors={FLAVOUR: flavour})
+    model.saved_input_example_info = {"artifact_path": EXAMPLE, "type": "ndarray", "format": "tf-serving"}
+    (folder / "MLmodel").write_text(model.to_yaml(), encoding="utf-8")
+    write_json(folder / EXAMPLE, {"inputs": {"token_ids": [[keys.MASK_ID] * n_genes]}})
+    return [folder / "MLmodel", folder / EXAMPLE]

@@ -1,0 +1,195 @@
+"""Champion against challenger: who is promoted, and who is refused for which reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bulkrnabert import keys
+from bulkrnabert.cli import _run
+from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.tables import Cohorts
+from bulkrnabert.downstream.predictions import SCHEMA, Predictions, write_predictions
+from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.evaluate.promotion import Judgement, decide, macro_f1
+from bulkrnabert.evaluate.promotion_profiles import profile_findings
+from bulkrnabert.evaluate.promotion_text import describe_decision
+
+N = 300
+OLD, NEW = ("A", "B", "C"), "D"
+JUDGEMENT = Judgement(n_resamples=200)
+
+
+def patients(n: int, cohort: str | None, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    names = rng.choice(OLD, n) if cohort is None else np.full(n, cohort)
+    frame = pd.DataFrame({keys.COHORT: names, keys.STRATUM: names, "label": names, "fold": np.arange(n) % 5})
+    frame[keys.PATIENT_ID] = [f"{cohort or 'old'}{row}" for row in range(n)]
+    frame[keys.SAMPLE_ID] = frame[keys.PATIENT_ID] + "-01A"
+    frame["hazard"] = rng.normal(0, 1, n)
+    frame[keys.TIME_DAYS] = rng.exponential(1000 * np.exp(-frame["hazard"]))
+    frame[keys.EVENT] = 1
+    return frame
+
+
+PATIENTS = patients(N, None, 0)
+NEWCOMERS = patients(40, NEW, 1)
+
+
+def classes_of(frame: pd.DataFrame, accuracy: float, seed: int, method: str = "model", mix: str = "") -> Predictions:
+    """Predictions that are right with this probability; else another class, or `mix`."""
+    rng = np.random.default_rng(seed)
+    classes = sorted({*OLD, *frame["label"]})
+    wrong = np.array([mix or next(name for name in classes if name != label) for label in frame["label"]])
+    predicted = np.where(rng.random(len(frame)) < accuracy, frame["label"], wrong)
+    return _predictions(frame.assign(task=keys.CANCER_TYPE, predicted=predicted, method=method), classes)
+
+
+def risks_of(frame: pd.DataFrame, noise: float, seed: int) -> Predictions:
+    risk = frame["hazard"] + np.random.default_rng(seed).normal(0, noise, len(frame))
+    return _predictions(frame.assign(task=keys.SURVIVAL, risk=risk, method="model", label=None), [])
+
+
+def _predictions(frame: pd.DataFrame, classes: list[str]) -> Predictions:
+    whole = frame.assign(scope=keys.PAN, role="model", repeat=0, split_id="r0f0")
+    for name in SCHEMA.names:
+        if name not in whole:
+            whole[name] = None
+    return Predictions(whole[SCHEMA.names], classes, "ab" * 32)
+
+
+CHAMPION = [classes_of(PATIENTS, 0.8, 1), risks_of(PATIENTS, 1.0, 1)]
+EVERYBODY = pd.concat([PATIENTS, NEWCOMERS], ignore_index=True)
+
+
+def test_macro_f1_by_hand() -> None:
+    truth, predicted = np.array(["a", "a", "b", "b"]), np.array(["a", "new", "b", "b"])
+    # a: 2 * 1 / (2 + 1), b: 1; the class `new` is true of nobody.
+    assert macro_f1(truth, predicted, np.ones((1, 4)))[0] == pytest.approx((2 / 3 + 1) / 2)
+    assert macro_f1(truth, predicted, np.array([[0.0, 0, 1, 1]]))[0] == 1.0
+
+
+def test_the_same_predictions_are_no_loss() -> None:
+    decision = decide(CHAMPION, CHAMPION, Judgement(margin=0.0, n_resamples=50))
+    assert decision.promote and decision.reason.startswith("no loss above 0 is left open")
+    assert [(gate.difference, gate.low, gate.high, gate.holds) for gate in decision.gates] == [(0, 0, 0, "kept")] * 2
+
+
+def test_a_better_challenger_is_promoted() -> None:
+    better = [classes_of(EVERYBODY, 0.95, 2), risks_of(EVERYBODY, 0.3, 2)]
+    decision = decide(CHAMPION, better, JUDGEMENT)
+    assert decision.promote
+    assert all(gate.low is not None and gate.low > 0 and gate.n_patients == N for gate in decision.gates)
+    assert [(one.cohort, one.metric, one.passes) for one in decision.new_cohorts] == [
+        (NEW, "recall", True),
+        (NEW, "c_index", True),
+    ]
+
+
+def test_a_loss_is_refused_as_such() -> None:
+    decision = decide(CHAMPION, [classes_of(PATIENTS, 0.6, 2), CHAMPION[1]], JUDGEMENT)
+    assert not decision.promote and decision.gates[0].holds == "lost" and decision.gates[1].holds == "kept"
+    assert decision.reason.startswith("a loss is shown: macro_f1 of cancer_type 0.8")
+
+
+def test_what_is_not_shown_is_refused() -> None:
+    few = PATIENTS.iloc[:40]
+    decision = decide([classes_of(few, 0.8, 1)], [classes_of(few, 0.8, 5)], JUDGEMENT)
+    assert not decision.promote and decision.gates[0].holds == "open"
+    assert decision.reason.startswith("a loss of more than 0.02 is not ruled out")
+    # The same interval is enough where a larger loss counts as none.
+    assert decide([classes_of(few, 0.8, 1)], [classes_of(few, 0.8, 5)], Judgement(0.9, 200)).promote
+
+
+def test_shuffled_labels_of_a_new_cohort_are_refused() -> None:
+    """Nobody can tell the new cohort, and the old ones are taken for it: both are reasons."""
+    confused = pd.concat([classes_of(PATIENTS, 0.6, 2, mix=NEW).frame, classes_of(NEWCOMERS, 0.2, 2).frame])
+    decision = decide(CHAMPION[:1], [Predictions(confused, [*OLD, NEW], "cd" * 32)], JUDGEMENT)
+    assert not decision.promote
+    assert "a loss is shown" in decision.reason and "held-out patients of D" in decision.reason
+    unharmed = pd.concat([CHAMPION[0].frame, classes_of(NEWCOMERS, 0.2, 2).frame])
+    decision = decide(CHAMPION[:1], [Predictions(unharmed, [*OLD, NEW], "cd" * 32)], JUDGEMENT)
+    assert not decision.promote and decision.gates[0].holds == "kept"
+
+
+def test_risks_that_are_turned_round_are_refused() -> None:
+    many = patients(150, NEW, 1)
+    turned = risks_of(many.assign(hazard=-many["hazard"]), 0.1, 3).frame
+    decision = decide(CHAMPION[1:], [Predictions(pd.concat([CHAMPION[1].frame, turned]), [], "cd" * 32)], JUDGEMENT)
+    assert not decision.promote and "held-out patients of D has C 0." in decision.reason
+
+
+def test_todays_follow_up_judges_both() -> None:
+    longer = PATIENTS.assign(**{keys.TIME_DAYS: PATIENTS[keys.TIME_DAYS] + 5.0})
+    gate = decide(CHAMPION[1:], [risks_of(longer, 1.0, 1)], JUDGEMENT).gates[0]
+    assert gate.difference == 0.0 and gate.holds == "kept"
+
+
+def test_the_champions_best_method_is_compared() -> None:
+    both = [classes_of(PATIENTS, 0.8, 1), classes_of(PATIENTS, 0.95, 1, method="better")]
+    assert decide(both, both, JUDGEMENT).gates[0].method == "better"
+    assert decide(both, both, Judgement(n_resamples=20, method="model")).gates[0].method == "model"
+    with pytest.raises(ConfigError, match="no method 'other' is of both; the champion has better, model"):
+        decide(both, both, Judgement(method="other"))
+
+
+def test_inputs_that_do_not_fit() -> None:
+    moved = Predictions(CHAMPION[0].frame.assign(fold=(CHAMPION[0].frame["fold"] + 1) % 5), list(OLD), "cd" * 32)
+    with pytest.raises(DataError, match="300 samples were tested in other folds"):
+        decide(CHAMPION[:1], [moved], JUDGEMENT)
+    with pytest.raises(DataError, match="no sample is predicted by both"):
+        decide(CHAMPION[:1], [classes_of(NEWCOMERS, 1.0, 0)], JUDGEMENT)
+    with pytest.raises(ConfigError, match="no job over all cohorts is of both"):
+        decide(CHAMPION[:1], CHAMPION[1:], JUDGEMENT)
+    decision = decide(CHAMPION, CHAMPION[:1], JUDGEMENT)
+    assert not decision.promote and "no predictions of survival over all cohorts" in decision.reason
+
+
+def test_profiles_of_a_new_cohort() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.normal(5, 3, 200)
+    names = np.repeat(["A", "B", NEW], 10)
+    values = (level + rng.normal(0, 1, (30, 200))).astype(np.float32)
+    genes = GeneVocabulary.from_ids([f"ENSG{number:011d}" for number in range(200)])
+    samples = pd.DataFrame({keys.SAMPLE_ID: [f"S{row}" for row in range(30)], keys.COHORT: names})
+    (good,) = profile_findings(Cohorts(genes, samples, values, "tpm", "open"), {NEW})
+    assert good.passes and good.value is not None and good.value > 0.9
+    permuted = values.copy()
+    permuted[20:] = rng.permuted(values[20:], axis=1)
+    (bad,) = profile_findings(Cohorts(genes, samples, permuted, "tpm", "open"), {NEW})
+    assert not bad.passes and "are its values and gene ids right?" in bad.reason
+    assert profile_findings(Cohorts(genes, samples, values, "tpm", "open"), set()) == []
+    decision = decide(CHAMPION, CHAMPION, JUDGEMENT, [bad])
+    assert not decision.promote and "the profiles of D" in decision.reason
+    with pytest.raises(DataError, match="two are needed"):
+        profile_findings(Cohorts(genes, samples, values, "tpm", "open"), {"B", NEW})
+
+
+def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, predictions in (("champion", CHAMPION), ("challenger", [classes_of(EVERYBODY, 0.95, 2), CHAMPION[1]])):
+        for item in predictions:
+            task = item.frame["task"].iloc[0]
+            write_predictions(item, tmp_path / name / "predictions" / f"{task}.pan" / "predictions.parquet")
+    (tmp_path / "CHANGES.md").write_text("# What a retraining would change\n\n40 new\n\n## Withdrawn\n- one\n")
+    folders = ["--champion", str(tmp_path / "champion"), "--challenger", str(tmp_path / "challenger")]
+    more = ["--bootstrap", "100", "--changes", str(tmp_path / "CHANGES.md"), "--out", str(tmp_path / "out")]
+    assert _run(["promote", *folders, *more]) == 0
+    assert capfd.readouterr().out.startswith("promoted: no loss above 0.02 is left open")
+    values = json.loads((tmp_path / "out" / "decision.json").read_text())
+    assert (
+        values["promote"] is True and values["margin"] == 0.02 and "What is not shown is not promoted" in values["rule"]
+    )
+    assert [row["task"] for row in values["metrics"]] == [keys.CANCER_TYPE, keys.SURVIVAL]
+    page = (tmp_path / "out" / "DECISION.md").read_text()
+    assert page.count("\n# ") == 0 and "## What a retraining would change" in page and "### Withdrawn" in page
+    assert _run(["promote", *folders[:3], str(tmp_path / "out"), "--out", str(tmp_path / "other")]) == 2
+    assert "no predictions.parquet below it" in capfd.readouterr().err
+
+
+def test_the_page_of_a_refusal() -> None:
+    page = describe_decision(decide(CHAMPION, [classes_of(PATIENTS, 0.6, 2), CHAMPION[1]], JUDGEMENT), "")
+    assert "**The champion stays**: a loss is shown" in page and "| lost |" in page and "| kept |" in page
