@@ -19,7 +19,7 @@ from launchers.registry_settings import installer_environment  # noqa: E402
 from launchers.steps import Runner, SetupError, only_one, say  # noqa: E402
 
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadgroup", "-m", "not gpu and not slurm and not network")
+PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not gpu and not slurm and not network")
 
 
 def main(target: str, arguments: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +48,14 @@ class Finished:
 class Nextflow:
     """Runs the launcher of one copy of the project from a folder."""
 
-    def __init__(self, launcher: Path, folder: Path) -> None:
+    def __init__(self, launcher: Path, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.launcher = launcher
         self.folder = folder
+        self._variables = dict(variables or {})
 
     def __call__(self, *arguments: str, parser: str | None = None, timeout_s: int = 540) -> Finished:
         # Pulled pipelines go into the test's own folder: a user's ~/.nextflow is neither used nor littered.
-        environment = dict(os.environ, NXF_ANSI_LOG="false", NXF_ASSETS=str(self.folder / "assets"))
+        environment = dict(os.environ, NXF_ANSI_LOG="false", NXF_ASSETS=str(self.folder / "assets"), **self._variables)
         environment.pop("TOWER_ACCESS_TOKEN", None)
         if parser is not None:
             environment["NXF_SYNTAX_PARSER"] = parser

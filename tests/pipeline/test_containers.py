@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.conftest import Nextflow, copy_project
 
-pytestmark = [pytest.mark.container, pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.container, pytest.mark.pipeline]
 
 IMAGE = os.environ.get("BRB_TEST_IMAGE", "bulkrnabert:cpu")
 # No network at run time, not even a bridge.

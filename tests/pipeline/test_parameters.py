@@ -13,9 +13,22 @@ import pytest
 
 from tests.pipeline.conftest import Nextflow
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.pipeline]
 
-PROFILES = ("demo", "test", "local", "slurm", "docker", "podman", "singularity", "apptainer", "gpu", "debug")
+PROFILES = (
+    "demo",
+    "test",
+    "local",
+    "slurm",
+    "awsbatch",
+    "google-batch",
+    "docker",
+    "podman",
+    "singularity",
+    "apptainer",
+    "gpu",
+    "debug",
+)
 
 
 def declared_parameters(repository: Path) -> dict[str, dict[str, Any]]:

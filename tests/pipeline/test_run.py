@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.conftest import Finished, Nextflow, copy_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,22 @@ def test_report_and_numbers_are_there(run: Run) -> None:
     assert {("survival", "pan", "model"), ("survival", "pan", "baseline")} <= found
     assert "<svg" in (out / "report.html").read_text()
     assert (out / "mlflow" / "mlflow.db").stat().st_size > 0
+
+
+def test_three_models_on_the_same_samples(nextflow: Nextflow, repository: Path) -> None:
+    models = ["--model", "bulkrnabert,mojo,gexbert", "--baselines", "fast"]
+    finished = nextflow("run", str(repository), "-profile", "test", "--outdir", "out", *models)
+    assert finished.returncode == 0, finished.output
+    out = nextflow.folder / "out"
+    metrics = json.loads((out / "numbers" / "metrics.json").read_text())["metrics"]
+    of_classes = [item for item in metrics if (item["task"], item["metric"]) == ("cancer_type", "macro_f1")]
+    methods = {item["method"] for item in of_classes}
+    assert {f"{title} embedding + logistic regression" for title in ("BulkRNABert", "MOJO", "GexBERT")} <= methods
+    assert "early integration: PCA of all modalities + logistic regression" in methods
+    assert len({item["n_samples"] for item in of_classes}) == 1
+    page = (out / "report.html").read_text()
+    assert 'id="gexbert"' in page and 'id="modalities"' in page
+    assert {path.name for path in (out / "encoders").iterdir()} >= {"r0f0", "mojo.r0f0", "gexbert.r0f1"}
 
 
 def test_no_encoder_saw_the_patients_it_is_judged_on(run: Run) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.conftest import Nextflow, copy_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.pipeline]
 
 
 def settings(nextflow: Nextflow, project: Path, profile: str, name: str) -> str:

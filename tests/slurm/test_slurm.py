@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.pipeline,
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.timeout(1500),
 ]
 
