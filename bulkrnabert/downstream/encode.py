@@ -216,19 +216,22 @@ def align_to_model(model: ReadsOmics, gene_ids: Sequence[str]) -> GeneAlignment:
     """Where the model's genes are among the columns of a table.
 
     Raises:
-        VocabularyError: less than half of them are there.
+        VocabularyError: less than half of them are there, or of a model of several omics less than half divided by
+            their number.
     """
     vocabulary = GeneVocabulary.from_ids(model.gene_ids)
     genes = normalise_gene_ids(gene_ids, "the table to embed")
     alignment = vocabulary.align(genes.ids)
     n_found = len(vocabulary) - len(alignment.missing)
     found = f"{n_found} of the model's {len(vocabulary)} genes are in the table ({alignment.coverage:.1%})"
-    if alignment.coverage < MIN_COVERAGE:
+    # The one list of several omics may be a union of genes that only one of them has (`tokenize --genes union`).
+    needed = MIN_COVERAGE / len(model.tokenizers)
+    if alignment.coverage < needed:
         kinds = (
             f"the table has {genes.kind} ids, as {genes.ids[0]!r}; the model {vocabulary.kind} ids, as "
             f"{model.gene_ids[0]!r}"
         )
-        raise VocabularyError(f"{found}; at least {MIN_COVERAGE:.0%} are needed. {kinds}")
+        raise VocabularyError(f"{found}; at least {needed:.0%} are needed. {kinds}")
     logger.info("%s; %d genes of the table are not in the model", found, alignment.n_unknown + len(genes.dropped))
     columns = np.where(alignment.source_idx < 0, -1, genes.keep_idx[alignment.source_idx])
     return replace(alignment, source_idx=columns)

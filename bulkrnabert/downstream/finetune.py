@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -205,15 +206,16 @@ def start_finetuner(
         place_of[rows] = np.arange(len(rows))
         for number, one_task in enumerate(job.jobs):
             own = job.rows_of_job(number, rows)
-            _start_head(finetuner.network, one_task, ready[place_of[job.places[number][own]]], own, settings.seed)
+            copies = _standardised_copies(encoder, finetuner, start, job.places[number][own], settings.config)
+            _start_head(
+                finetuner.network, one_task, ready[place_of[job.places[number][own]]], own, copies, settings.seed
+            )
     return finetuner
 
 
 def _rows_to_embed(fold: Fold, encoder: FoldEncoder, network: FinetunedNetwork, config: FinetuneConfig) -> IntArray:
     """Row numbers whose embeddings a fold needs before it is trained; all of them if the encoder stays frozen."""
-    if network.encoder_parameters():
-        return fold.train
-    rows = [fold.train, fold.test]
+    rows = [fold.train] if network.encoder_parameters() else [fold.train, fold.test]
     if config.modality_dropout > 0:
         tokens, train = encoder.droppable(None), torch.from_numpy(fold.train)
         rows += [tokens.without(train, omic).numpy() for omic in range(encoder.n_omics)]
@@ -272,11 +274,56 @@ def resolve_pooling(config: FinetuneConfig, encoder: Encoder) -> FinetunePooling
     return config.pooling
 
 
-def _start_head(network: FinetunedNetwork, job: Job, ready: npt.NDArray[np.float64], own: IntArray, seed: int) -> None:
-    """Start a linear head as the probe on standardised embeddings of the job's rows `own`."""
+@dataclass(frozen=True)
+class _Copies:
+    """Standardised embeddings of samples without one of their omics.
+
+    Attributes:
+        ready: Shape (copies, E).
+        of: Which of the samples each is a copy of.
+        weight: How much a copy counts beside a sample, as in training.
+    """
+
+    ready: npt.NDArray[np.float64]
+    of: IntArray
+    weight: float
+
+
+def _standardised_copies(
+    encoder: FoldEncoder, finetuner: Finetuner, start: torch.Tensor, samples: IntArray, config: FinetuneConfig
+) -> _Copies | None:
+    """Of every sample that has several omics, without each; None where training makes no copies."""
+    if config.modality_dropout == 0:
+        return None
+    tokens = encoder.droppable(None)
+    several = np.flatnonzero(tokens.has_omic[samples].sum(axis=1) > 1)
+    numbers = [tokens.without(torch.from_numpy(samples[several]), omic) for omic in range(encoder.n_omics)]
+    ready = finetuner.network.standardised(start[torch.cat(numbers).to(start.device)]).double().cpu().numpy()
+    return _Copies(ready, np.tile(several, encoder.n_omics), config.modality_dropout / encoder.n_omics)
+
+
+def _start_head(
+    network: FinetunedNetwork,
+    job: Job,
+    ready: npt.NDArray[np.float64],
+    own: IntArray,
+    copies: _Copies | None,
+    seed: int,
+) -> None:
+    """Start a linear head as the probe on standardised embeddings of the job's rows `own`; a classifier's is fitted on
+    their copies as well, so that it does not need every omic from the start."""
     output = network.linear_output(job.task)
     if job.task == keys.CANCER_TYPE:
         model = choose_logistic(ready, job.class_ids[own], seed)
+        if copies is not None and len(copies.of):
+            weights = np.concatenate([np.ones(len(own)), np.full(len(copies.of), copies.weight)])
+            features, classes = (
+                np.concatenate([ready, copies.ready]),
+                job.class_ids[np.concatenate([own, own[copies.of]])],
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as in `choose_logistic`
+                model = model.fit(features, classes, sample_weight=weights)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2 and len(weight) == 1:
             weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])

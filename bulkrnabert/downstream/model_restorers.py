@@ -80,8 +80,9 @@ class GexBERTRestorer:
         """As `restore`, of some genes only.
 
         A sample that knows far more genes than the model read in pretraining (`max_known`) is restored from about as
-        many at a time, each gene read once; the answers are averaged by their stated precision. The stated deviation is
-        that of a single answer, so rather too wide.
+        many at a time, each gene read once; the answers are averaged by their stated precision. Linear factors, where
+        the model has them, are of all known genes in every answer. The stated deviation is that of a single answer, so
+        rather too wide.
 
         Args:
             values: z, shape (samples, genes), NaN where missing. Not modified.
@@ -98,7 +99,7 @@ class GexBERTRestorer:
         with progress:
             for part in range(int(n_parts.max(initial=1))):
                 rows = np.flatnonzero(n_parts > part)
-                found = self._restore(bins[rows], part_of[rows] == part, target_idx, progress)
+                found = self._restore(bins[rows], part_of[rows], part, target_idx, progress)
                 assert found.deviation is not None
                 own_variance = found.deviation.astype(np.float64) ** 2
                 weighted[rows] += found.mean / own_variance
@@ -108,19 +109,23 @@ class GexBERTRestorer:
         return RestoredValues((weighted / precision).astype(np.float32), deviation.astype(np.float32))
 
     def _restore(
-        self, bins: IntArray, is_known: npt.NDArray[np.bool_], target_idx: IntArray, progress: tqdm[NoReturn]
+        self, bins: IntArray, part_of: IntArray, part: int, target_idx: IntArray, progress: tqdm[NoReturn]
     ) -> RestoredValues:
         device = next(self._network.parameters()).device
         targets = torch.from_numpy(target_idx).to(device)
         mean = np.empty((len(bins), len(target_idx)), dtype=np.float32)
         deviation = np.empty_like(mean)
         with torch.inference_mode():
-            for batch in known_batches(is_known, lambda n_known: self._rows_at_once(n_known + len(target_idx))):
+            for batch in known_batches(
+                part_of == part, lambda n_known: self._rows_at_once(max(bins.shape[1], n_known + len(target_idx)))
+            ):
                 own = np.take_along_axis(bins[batch.rows], batch.gene_idx, axis=1)
                 ids = np.where(batch.is_there, own, keys.PAD_ID)
                 token_ids, gene_idx = (torch.from_numpy(item).to(device) for item in (ids, batch.gene_idx))
+                all_known = torch.from_numpy(np.where(part_of[batch.rows] < 0, keys.PAD_ID, bins[batch.rows]))
                 with _autocast(device):
-                    found = self._network.restore(token_ids, gene_idx, targets)
+                    factors = self._network.factor_scores(all_known.to(device), None)
+                    found = self._network.restore(token_ids, gene_idx, targets, factors)
                 mean[batch.rows] = found.mean.float().cpu().numpy()
                 deviation[batch.rows] = found.deviation.float().cpu().numpy()
                 progress.update(len(batch.rows))
@@ -128,7 +133,7 @@ class GexBERTRestorer:
 
     def _rows_at_once(self, n_positions: int) -> int:
         config, device = self._network.config, next(self._network.parameters()).device
-        width = max(config.embed_dim * FLOATS_PER_POSITION, config.ffn_embed_dim)
+        width = max(config.embed_dim * FLOATS_PER_POSITION, config.ffn_embed_dim, 3 * config.n_factors)
         return max(1, ACTIVATION_BYTES[device.type] // (n_positions * width * BYTES_PER_FLOAT))
 
 

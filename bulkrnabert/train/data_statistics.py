@@ -24,7 +24,7 @@ def with_statistics(model: ConfigType, tokens: Tokens) -> ConfigType:
 
 
 def start_statistics(network: Encoder, token_ids: npt.NDArray[np.uint8], seed: int) -> BinStatistics:
-    """Put the statistics of the training samples into the network.
+    """Put the statistics of the training samples into a network, those that its configuration keeps.
 
     Args:
         network: Its buffers are filled.
@@ -35,7 +35,8 @@ def start_statistics(network: Encoder, token_ids: npt.NDArray[np.uint8], seed: i
     """
     n_bins = network.config.n_bins
     statistics = bin_statistics(token_ids, n_bins)
-    network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
+    if network.config.has_bin_statistics:
+        network.set_bin_statistics(torch.from_numpy(statistics.mean), torch.from_numpy(statistics.deviation))
     if network.config.n_eigengenes:
         rng = np.random.default_rng(seed)
         loadings = eigengenes(token_ids, statistics, n_bins, network.config.n_eigengenes, rng)

@@ -90,11 +90,11 @@ class DeepSpeedEngine:
                 "train_micro_batch_size_per_gpu": config.micro_batch_size,
                 "gradient_accumulation_steps": n_accumulated,
                 "gradient_clipping": config.clip_norm,
-                # The default buckets hold 5e8 numbers each, whatever the size of the model.
+                # The default buckets hold 5e8 numbers each, whatever the size of the model; odd ones are refused.
                 "zero_optimization": {
                     "stage": zero_stage,
-                    "reduce_bucket_size": n_parameters,
-                    "allgather_bucket_size": n_parameters,
+                    "reduce_bucket_size": n_parameters + n_parameters % 2,
+                    "allgather_bucket_size": n_parameters + n_parameters % 2,
                     **(_SHARED_PARAMETERS if zero_stage == 3 else {}),
                 },
                 "zero_allow_untested_optimizer": True,

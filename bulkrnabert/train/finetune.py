@@ -223,11 +223,21 @@ class Finetuner:
             self._epoch(rows, epoch)
 
     def _inner_loss(self, rows: NDArray[np.int64]) -> float:
-        """Sum of the tasks' losses on rows."""
+        """Sum of the tasks' losses on rows; with `modality_dropout` also without each omic, weighted as in training."""
         numbers = torch.from_numpy(rows)
         genes = self._draw_genes(self._config.inner_genes, seeded_generator(self._seed, "validation_genes"))
+        loss = self._loss_without_gradients(numbers, numbers, genes)
+        if self._config.modality_dropout > 0:
+            several = numbers[torch.from_numpy(self._tokens.has_omic[rows].sum(axis=1) > 1)]
+            share = self._config.modality_dropout * len(several) / len(rows) / self._tokens.n_omics
+            for omic in range(self._tokens.n_omics if len(several) else 0):
+                copies = self._tokens.without(several, omic)
+                loss += share * self._loss_without_gradients(copies, several, genes)
+        return loss
+
+    def _loss_without_gradients(self, numbers: Tensor, samples: Tensor, genes: Tensor | None) -> float:
         outputs = self._outputs(numbers, genes)
-        return sum(float(target.loss(outputs[target.name], numbers)) for target in self._targets)
+        return sum(float(target.loss(outputs[target.name], samples)) for target in self._targets)
 
     def _outputs(self, numbers: Tensor, genes: Tensor | None) -> dict[str, Tensor]:
         self.network.eval()

@@ -75,8 +75,11 @@ workflow DOWNSTREAM {
         ch_code.map { code -> code.finetune }
     )
 
+    // An encoder of all samples holds out nobody to judge it by.
     CROSS_MODAL(
-        ch_checkpoints.join(ch_tokens).filter { meta, _checkpoint, _tokens -> meta.model == 'mojo' },
+        ch_checkpoints
+            .join(ch_tokens)
+            .filter { meta, _checkpoint, _tokens -> meta.model == 'mojo' && meta.split_id != 'all' },
         ch_code.map { code -> code['cross-modal'] }
     )
 

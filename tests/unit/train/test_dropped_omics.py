@@ -156,6 +156,19 @@ def test_the_step_is_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finetuner._epoch(ROWS, 0) == pytest.approx(float(loss), abs=1e-5)
 
 
+def test_epochs_are_chosen_with_and_without_each_omic() -> None:
+    finetuner, target = make(max_epochs=0), targets("classes")[0]
+
+    def loss(rows: np.ndarray, without: int | None) -> float:
+        return float(target.loss(finetuner.outputs(rows, without)["task"], torch.from_numpy(rows)))
+
+    # 20 of the 24 samples have both omics; a copy without either counts 0.7 / 2.
+    expected = loss(ROWS, None) + 0.7 * 20 / 24 / 2 * (loss(ROWS[:20], 0) + loss(ROWS[:20], 1))
+    assert finetuner.search(ROWS, ROWS).losses[0] == pytest.approx(expected, abs=1e-6)
+    alone = make(max_epochs=0, modality_dropout=0.0, consistency_weight=0.0)
+    assert alone.search(ROWS, ROWS).losses[0] == pytest.approx(loss(ROWS, None), abs=1e-6)
+
+
 def test_it_repeats_itself_and_learns_to_do_without() -> None:
     torch.testing.assert_close(trained(make()), trained(make()))
     finetuner = make(batch_size=8)
