@@ -216,7 +216,7 @@ def start_finetuner(
 def _rows_to_embed(fold: Fold, encoder: FoldEncoder, network: FinetunedNetwork, config: FinetuneConfig) -> IntArray:
     """Row numbers whose embeddings a fold needs before it is trained; all of them if the encoder stays frozen."""
     rows = [fold.train] if network.encoder_parameters() else [fold.train, fold.test]
-    if config.modality_dropout > 0:
+    if config.modality_dropout > 0 and encoder.n_omics > 1:
         tokens, train = encoder.droppable(None), torch.from_numpy(fold.train)
         rows += [tokens.without(train, omic).numpy() for omic in range(encoder.n_omics)]
     return np.concatenate(rows)

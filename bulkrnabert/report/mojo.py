@@ -7,6 +7,7 @@ from typing import Any
 from bulkrnabert import keys
 from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Numbers, select
 from bulkrnabert.evaluate.findings import CrossModal, Direction, Findings
+from bulkrnabert.report.parts import capitalised
 from bulkrnabert.report.simple_tables import SimpleTable
 from bulkrnabert.report.text import NOT_ESTIMABLE, format_interval, format_number, name_of_metric, name_of_task
 
@@ -41,7 +42,7 @@ def _dropped(numbers: Numbers, label_column: str) -> list[SimpleTable]:
                 ]
                 lines.append([method, *cells])
         if lines:
-            columns = ["Method", "Both", *(f"{name} alone" for _, name in ALONE)]
+            columns = ["Method", "Both", *(f"{capitalised(name)} alone" for _, name in ALONE)]
             caption = f"{name_of_task(task, label_column)}, {name_of_metric(metric)}: a modality hidden at test"
             tables.append(SimpleTable(caption, columns, lines))
     return tables
@@ -64,7 +65,7 @@ def _cross_modal(items: list[CrossModal]) -> list[SimpleTable]:
     ]
     return [
         SimpleTable(
-            f"{MODALITY_NAMES.get(target, target)} from {MODALITY_NAMES.get(source, source)}: "
+            f"{capitalised(MODALITY_NAMES.get(target, target))} from {MODALITY_NAMES.get(source, source)}: "
             "median correlation of a gene over held-out samples",
             columns,
             lines,

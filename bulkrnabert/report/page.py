@@ -248,7 +248,10 @@ def _model_titles(inputs: ReportInputs) -> str:
 def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
     names = {keys.CANCER_TYPE: text.name_of_label(_label_column(inputs)), keys.SURVIVAL: "survival"}
     tasks = [names[task] for task in names if tables.scopes_of(inputs.numbers, task)]
-    heading = f"{capitalised(' and '.join(tasks))} from bulk RNA-seq" if tasks else "Bulk RNA-seq, no task scored"
+    profiles = "bulk RNA-seq and methylation" if inputs.summary.pairs else "bulk RNA-seq"
+    heading = (
+        f"{capitalised(' and '.join(tasks))} from {profiles}" if tasks else f"{capitalised(profiles)}, no task scored"
+    )
     cohorts = "cohort" if len(inputs.summary.cohorts) == 1 else "cohorts"
     return heading, (
         f"{_model_titles(inputs)} on {totals['samples']} samples of {totals['patients']} patients "

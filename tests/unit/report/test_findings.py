@@ -180,4 +180,4 @@ def test_the_page_has_the_parts_only_where_there_is_something(study: Any, tmp_pa
     for identifier in ("fig-panels-0", "fig-imputation", "fig-biomarkers-0", "cross-modal", "anchors"):
         assert f'id="{identifier}"' in pages[1]
     assert HOSTILE not in pages[1]
-    assert "methylation from RNA-seq" in pages[1]
+    assert "Methylation from RNA-seq" in pages[1]
