@@ -2,6 +2,7 @@ import java.nio.file.Files
 import java.nio.file.Path
 
 import groovy.json.JsonSlurper
+import nextflow.Nextflow
 
 /** The run that serves now, and that a retraining goes on from: the folder of its results. */
 class Champion {
@@ -28,6 +29,11 @@ class Champion {
     /** Parameters that follow from the champion: its splits are kept. */
     static Map settings(Map settings, Path champion) {
         return [published_splits: champion.resolve('splits/splits.tsv').toString(), published_form: 'frozen']
+    }
+
+    /** The encoder of the same model and split that a retraining goes on from, on its genes and bins; nothing otherwise. */
+    static Object encoder(Map settings, String id) {
+        return settings.champion ? Nextflow.file([checkIfExists: true], "${settings.champion}/encoders/${id}".toString()) : []
     }
 
     /** Folders with the champion's predictions, of probes and of fine-tuning. */

@@ -97,6 +97,7 @@ workflow PREPARE {
         ) + [modality: ModelChoice.split_modality(settings)],
         ch_code.map { code -> code.split }
     )
+    changes = ch_changes
     cohorts = PREPROCESS.out.cohorts
     splits = SPLIT.out.splits
     jobs = SPLIT.out.jobs
@@ -111,7 +112,7 @@ workflow PREPARE {
     emit:
     cohorts  // path(cohorts)
     diagnosis // path(doctor.json), or nothing
-    changes  = ch_changes // path(changes) of a retraining, or nothing
+    changes  // path(changes) of a retraining, or nothing
     splits   // path(splits)
     jobs     // meta: id, task, scope, label_column
     encoders // meta: id, model, split_id (outer split that an encoder is pretrained for)

@@ -20,10 +20,8 @@ workflow PRETRAINING {
     states?.mkdirs()
     def choices = settings.subMap(['preset', 'engine', 'zero_stage', 'processes', 'nodes', 'steps', 'seed', 'new_share'])
     def own_files = [settings.model_config, settings.train_config].findAll().collect { name -> file(name).text }
-    // A retraining goes on from the champion's encoder of the same model and split, on its genes and bins.
-    def champion_of = { meta -> settings.champion ? file("${settings.champion}/encoders/${meta.id}", checkIfExists: true) : [] }
     TOKENIZE(
-        ch_encoders.map { meta -> [meta, champion_of(meta)] },
+        ch_encoders.map { meta -> [meta, Champion.encoder(settings, meta.id)] },
         ch_cohorts,
         ch_splits,
         settings.subMap(['max_genes', 'missing_genes', 'genes']),
@@ -31,8 +29,9 @@ workflow PRETRAINING {
     )
     // Without a name of the user's, a state is found again by what decides its result.
     ch_work = TOKENIZE.out.tokens.combine(ch_code).map { meta, tokens, code ->
-        def key = "${tokens} ${choices} ${own_files} ${champion_of(meta)} ${code.pretrain}".toString().md5().take(16)
-        [meta, tokens, has_folder ? (settings.checkpoint_dir ? states : states.resolve(key)).resolve(meta.id).toString() : null, champion_of(meta)]
+        def champion = Champion.encoder(settings, meta.id)
+        def key = "${tokens} ${choices} ${own_files} ${champion} ${code.pretrain}".toString().md5().take(16)
+        [meta, tokens, has_folder ? (settings.checkpoint_dir ? states : states.resolve(key)).resolve(meta.id).toString() : null, champion]
     }
     PRETRAIN(
         ch_work,

@@ -253,7 +253,7 @@ def test_a_frozen_encoder_and_tokens_by_the_checkpoint(
     with caplog.at_level("INFO"):
         assert run(finetune_command, *arguments, *config).exception is None
     methods = set(read_predictions(tmp_path / "out" / "predictions.parquet").frame["method"])
-    assert methods == {"head only", "head only, RNA-seq alone", "head only, methylation alone"}
+    assert methods == {"MOJO, head only" + part for part in ("", ", RNA-seq alone", ", methylation alone")}
     assert "predictions with methylation alone are of samples without it" in caplog.text
 
 

@@ -174,7 +174,7 @@ def test_the_curve_names_its_best_epoch() -> None:
 
 
 def test_presets_and_own_files(tmp_path: Path) -> None:
-    assert preset_names("task") == ["default", "paper"]
+    assert preset_names("task") == ["default", "panel", "paper"]
     for name in preset_names("task"):
         TaskConfig.from_yaml(preset_path("task", name))
     paper = TaskConfig.from_yaml(preset_path("task", "paper"))
