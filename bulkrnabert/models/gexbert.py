@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -52,6 +52,7 @@ class GexBERTConfig(EncoderConfig):
         max_known: Largest number of input genes that the model was trained on; it runs on more, unproven.
     """
 
+    sizes_of_data: ClassVar[frozenset[str]] = frozenset({"n_eigengenes", "n_prototypes"})
     n_heads: int = Field(ge=1)
     ffn_embed_dim: int = Field(ge=1)
     decoder_layers: int = Field(default=1, ge=1)

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from bulkrnabert.provenance import hash_patients, sha256_file
 from bulkrnabert.train.mixture import SampleOrder
 
 logger = logging.getLogger(__name__)
+
+ConfigType = TypeVar("ConfigType", bound=EncoderConfig)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class Start:
             " old ones. What the earlier checkpoint learnt from patients who have left the study since is still in the"
             " weights.\n"
         )
+
+
+def with_sizes_of(folder: Path, config: ConfigType) -> ConfigType:
+    """These sizes, but for those that follow from the number of samples: the checkpoint's, which goes on with its own.
+
+    Args:
+        folder: Checkpoint folder; its configuration is judged by `read_start`.
+        config: Sizes of the run's model.
+    """
+    theirs = _read_object(folder / keys.CONFIG_JSON).get("config") or {}
+    kept = {name: theirs[name] for name in config.sizes_of_data if isinstance(theirs.get(name), int)}
+    return config.model_copy(update=kept)
 
 
 def read_start(folder: Path, model: str, config: EncoderConfig, tokens: Tokens) -> Start:

@@ -30,7 +30,7 @@ from bulkrnabert.provenance import (
 from bulkrnabert.train.batches import split_off_validation
 from bulkrnabert.train.checkpoint import StateFolder, TrainingState
 from bulkrnabert.train.config import TrainConfig
-from bulkrnabert.train.continuing import Start, read_start, replay_order
+from bulkrnabert.train.continuing import Start, read_start, replay_order, with_sizes_of
 from bulkrnabert.train.engine import Engine, TorchEngine
 from bulkrnabert.train.engine_deepspeed import DeepSpeedEngine, ZeroStage
 from bulkrnabert.train.loop import Trainer, TrainingResult, describe_engine, describe_measures
@@ -122,6 +122,8 @@ def plan_run(settings: RunSettings) -> RunPlan:
     train.accumulation(settings.n_processes)
     model_path = settings.model_config or preset_path("model", settings.preset, kind.name)
     model = kind.configure(model_path, tokens, train)
+    if settings.start_from is not None:
+        model = with_sizes_of(settings.start_from, model)
     parts = split_off_validation(tokens.samples, train.validation_fraction, settings.seed)
     n_places = train.steps * train.global_batch_size
     start = None if settings.start_from is None else read_start(settings.start_from, kind.name, model, tokens)

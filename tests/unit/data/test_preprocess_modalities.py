@@ -161,7 +161,7 @@ def test_splits_over_another_modality_or_both(tmp_path: Path, capsys: pytest.Cap
         splits = tmp_path / "-".join(modalities)
         capsys.readouterr()
         assert _run(["split", "--cohorts", str(out), "--folds", "3", *asked, "--out", str(splits)]) == 0
-        said = "10 samples have no methylation and are in no split" in capsys.readouterr().err
+        said = "10 samples do not have methylation and are in no split" in capsys.readouterr().err
         assert said == (len(modalities) == 1)
         n_samples[len(modalities)] = len(pd.read_csv(splits / "splits.tsv", sep="\t"))
     assert n_samples == {1: 30, 2: 40}

@@ -79,7 +79,7 @@ def test_missing_genes_take_the_training_median_and_are_counted(caplog: pytest.L
     with_gaps[3, 2] = np.nan
     with caplog.at_level(logging.INFO):
         found = run_baselines(job, {"rnaseq": with_gaps}, 0, which="fast")
-    assert f"1 of {8 * N} values are missing, in 1 of 8 genes" in caplog.text
+    assert f"1 of {8 * N} rnaseq values are missing, in 1 of 8 genes" in caplog.text
     assert np.isfinite(np.stack(found.frame["probabilities"].tolist())).all()
 
 
