@@ -32,7 +32,7 @@ class EncoderConfig(FrozenConfig):
         use_activation_checkpointing: Recompute blocks in the backward pass: less memory, slower.
         has_bin_statistics: Keep each gene's mean and deviation of bins over the training samples, for `marker` pooling.
         n_eigengenes: Keep this many main directions of co-expression of the training samples, for `eigengene` pooling.
-        sizes_of_data: Fields that follow from how many samples there are; a model that goes on with others keeps its own.
+        sizes_of_data: Fields that follow from how many samples there are; a model that goes on with others keeps them.
     """
 
     sizes_of_data: ClassVar[frozenset[str]] = frozenset({"n_eigengenes"})
