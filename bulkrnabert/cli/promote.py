@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,13 @@ def command(
 def _read(folders: tuple[Path, ...], option: str) -> list[Predictions]:
     from bulkrnabert.downstream.predictions import read_predictions
 
-    stem = Path(keys.PREDICTIONS_PARQUET).stem
-    paths = [path for folder in folders for path in sorted(folder.rglob(f"{stem}*.parquet"))]
+    # Nextflow stages links to folders, which glob follows and Path.rglob does not.
+    pattern = f"**/{Path(keys.PREDICTIONS_PARQUET).stem}*.parquet"
+    paths = [
+        folder / name
+        for folder in folders
+        for name in sorted(glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
+    ]
     if not paths:
         raise ConfigError(f"{option} {folders[0]}: no {keys.PREDICTIONS_PARQUET} below it; give the folder of a run")
     return [read_predictions(path) for path in paths]

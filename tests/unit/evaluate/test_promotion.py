@@ -173,7 +173,11 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name, predictions in (("champion", CHAMPION), ("challenger", [classes_of(EVERYBODY, 0.95, 2), CHAMPION[1]])):
         for item in predictions:
             task = item.frame["task"].iloc[0]
-            write_predictions(item, tmp_path / name / "predictions" / f"{task}.pan" / "predictions.parquet")
+            job = tmp_path / "jobs" / name / f"{task}.pan"
+            write_predictions(item, job / "predictions.parquet")
+            linked = tmp_path / name / "predictions"
+            linked.mkdir(parents=True, exist_ok=True)
+            (linked / job.name).symlink_to(job)  # as Nextflow stages folders
     (tmp_path / "CHANGES.md").write_text("# What a retraining would change\n\n40 new\n\n## Withdrawn\n- one\n")
     folders = ["--champion", str(tmp_path / "champion"), "--challenger", str(tmp_path / "challenger")]
     more = ["--bootstrap", "100", "--changes", str(tmp_path / "CHANGES.md"), "--out", str(tmp_path / "out")]
