@@ -11,7 +11,7 @@ from bulkrnabert.data.sources.gdc_standin import serve
 from bulkrnabert.data.synthetic import SyntheticStudy
 from tests.pipeline.conftest import Nextflow
 
-pytestmark = [pytest.mark.pipeline]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1200)]
 
 SIZES = {"seed": 3, "cohorts": 4, "patients_per_cohort": 40, "genes": 400, "oddities": False}
 OLD = "TCGA-SYNA,TCGA-SYNB,TCGA-SYNC"
