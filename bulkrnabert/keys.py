@@ -60,6 +60,7 @@ BULKRNABERT: Final = "bulkrnabert"
 MOJO: Final = "mojo"
 GEXBERT: Final = "gexbert"
 MODEL_TITLES: Final = {BULKRNABERT: "BulkRNABert", MOJO: "MOJO", GEXBERT: "GexBERT"}
+OMIC_TITLES: Final = {RNASEQ: "RNA-seq", METHYLATION: "methylation"}
 
 # Files
 PLAN_JSON: Final = "plan.json"

@@ -9,32 +9,12 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._folds import fold_options
 from bulkrnabert.config import preset_names
 
 
 @click.command("panels")
-@click.option(
-    "--checkpoint",
-    "checkpoints",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    help="Checkpoint of GexBERT; once for every fold, or a single one trained on all samples.",
-)
-@click.option(
-    "--tokens",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    help="Folder that `tokenize --model gexbert` wrote, of all samples; one for each checkpoint.",
-)
-@click.option(
-    "--cohorts",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder that `preprocess` wrote; its clinical.tsv is read.",
-)
-@click.option("--splits", type=click.Path(path_type=Path), required=True, help="splits.tsv.")
+@fold_options
 @click.option(
     "--size",
     "sizes",

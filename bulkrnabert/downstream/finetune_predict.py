@@ -20,8 +20,6 @@ from bulkrnabert.train.finetune import FinetuneData, Finetuner
 
 logger = logging.getLogger(__name__)
 
-OMIC_TITLES = {keys.RNASEQ: "RNA-seq", keys.METHYLATION: "methylation"}
-
 
 def predict_folds(job: JointJob, folds: Sequence[FinetunedFold], starts: StartEmbeddings) -> dict[str, Predictions]:
     """Out-of-fold predictions of each task.
@@ -56,7 +54,7 @@ def predict_folds(job: JointJob, folds: Sequence[FinetunedFold], starts: StartEm
 
 
 def _without(omics: Sequence[str], number: int) -> str:
-    titles = [OMIC_TITLES.get(omic, omic) for omic in omics]
+    titles = [keys.OMIC_TITLES.get(omic, omic) for omic in omics]
     return f", {titles[1 - number]} alone" if len(omics) == 2 else f", without {titles[number]}"
 
 
@@ -69,7 +67,7 @@ def _tell_unseen(folds: Sequence[FinetunedFold]) -> None:
     for number, omic in enumerate(omics):
         n_unseen = int((~has[:, number]).sum())
         if n_unseen:
-            title = OMIC_TITLES.get(omic, omic)
+            title = keys.OMIC_TITLES.get(omic, omic)
             logger.info("%d of %d predictions with %s alone are of samples without it", n_unseen, len(has), title)
 
 

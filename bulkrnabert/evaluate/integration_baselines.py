@@ -15,7 +15,6 @@ from bulkrnabert.evaluate.expression import FloatArray, principal_components
 
 EARLY = "early integration: PCA of all modalities"
 LATE = "late integration: mean of one model a modality"
-MODALITY_TEXT = {keys.RNASEQ: "RNA-seq", keys.METHYLATION: "methylation"}
 
 
 def integration_classes(
@@ -39,7 +38,7 @@ def integration_classes(
     alone = {name: classify(features) for name, features in by_modality.items()}
     for name, probabilities in alone.items():
         if name != keys.RNASEQ:
-            yield f"{class_baselines.PCA_LOGISTIC}, {MODALITY_TEXT[name]} alone", probabilities
+            yield f"{class_baselines.PCA_LOGISTIC}, {keys.OMIC_TITLES[name]} alone", probabilities
     yield f"{EARLY} + logistic regression", classify(_side_by_side(by_modality))
     yield LATE, np.mean(list(alone.values()), axis=0)
 
@@ -57,7 +56,7 @@ def integration_survival(
     alone = {name: predict(features) for name, features in by_modality.items()}
     for name, found in alone.items():
         if name != keys.RNASEQ:
-            yield f"{survival_baselines.PCA_COX}, {MODALITY_TEXT[name]} alone", found
+            yield f"{survival_baselines.PCA_COX}, {keys.OMIC_TITLES[name]} alone", found
     yield f"{EARLY} + Cox", predict(_side_by_side(by_modality))
     risk = np.mean([found.risk for found in alone.values()], axis=0)
     yield LATE, CoxPrediction(risk, np.mean([found.survival for found in alone.values()], axis=0))

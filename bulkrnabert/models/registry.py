@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bulkrnabert import keys
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.keys import CONFIG_JSON, WEIGHTS
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
@@ -18,10 +19,6 @@ from bulkrnabert.models.encoder import Encoder, EncoderConfig
 from bulkrnabert.models.gexbert import GexBERT, GexBERTConfig
 from bulkrnabert.models.mojo import Mojo, MojoConfig
 from bulkrnabert.provenance import atomic_path, write_json
-
-BULKRNABERT = "bulkrnabert"
-MOJO = "mojo"
-GEXBERT = "gexbert"
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class ModelKind:
 
 
 MODELS = {
-    BULKRNABERT: ModelKind(BulkRNABertConfig, BulkRNABert),
-    MOJO: ModelKind(MojoConfig, Mojo),
-    GEXBERT: ModelKind(GexBERTConfig, GexBERT),
+    keys.BULKRNABERT: ModelKind(BulkRNABertConfig, BulkRNABert),
+    keys.MOJO: ModelKind(MojoConfig, Mojo),
+    keys.GEXBERT: ModelKind(GexBERTConfig, GexBERT),
 }
 
 

@@ -8,11 +8,10 @@ from bulkrnabert import keys
 from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Numbers, select
 from bulkrnabert.evaluate.findings import CrossModal, Direction, Findings
 from bulkrnabert.report.parts import capitalised
-from bulkrnabert.report.simple_tables import SimpleTable
-from bulkrnabert.report.text import NOT_ESTIMABLE, format_interval, format_number, name_of_metric, name_of_task
+from bulkrnabert.report.simple_tables import SimpleTable, value_text
+from bulkrnabert.report.text import format_number, name_of_metric, name_of_task
 
-MODALITY_NAMES = {keys.RNASEQ: "RNA-seq", keys.METHYLATION: "methylation"}
-ALONE = tuple((f", {name} alone", name) for name in MODALITY_NAMES.values())
+ALONE = tuple((f", {name} alone", name) for name in keys.OMIC_TITLES.values())
 
 
 def mojo_part(findings: Findings, numbers: Numbers, label_column: str) -> dict[str, Any]:
@@ -34,13 +33,7 @@ def _dropped(numbers: Numbers, label_column: str) -> list[SimpleTable]:
         for method, whole in found.items():
             parts = [found.get(method + suffix) for suffix, _ in ALONE]
             if any(parts):
-                cells = [
-                    NOT_ESTIMABLE
-                    if item is None or item.value is None
-                    else f"{format_number(item.value)} ({format_interval(item.low, item.high)})"
-                    for item in (whole, *parts)
-                ]
-                lines.append([method, *cells])
+                lines.append([method, *map(value_text, (whole, *parts))])
         if lines:
             columns = ["Method", "Both", *(f"{capitalised(name)} alone" for _, name in ALONE)]
             caption = f"{name_of_task(task, label_column)}, {name_of_metric(metric)}: a modality hidden at test"
@@ -65,7 +58,7 @@ def _cross_modal(items: list[CrossModal]) -> list[SimpleTable]:
     ]
     return [
         SimpleTable(
-            f"{capitalised(MODALITY_NAMES.get(target, target))} from {MODALITY_NAMES.get(source, source)}: "
+            f"{capitalised(keys.OMIC_TITLES.get(target, target))} from {keys.OMIC_TITLES.get(source, source)}: "
             "median correlation of a gene over held-out samples",
             columns,
             lines,

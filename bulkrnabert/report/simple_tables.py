@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bulkrnabert.evaluate.artefacts import Metric
 from bulkrnabert.evaluate.findings import Difference, Value
 from bulkrnabert.report.text import NOT_ESTIMABLE, format_difference, format_difference_interval, format_interval
 
@@ -17,7 +18,7 @@ class SimpleTable:
     rows: list[list[str]]
 
 
-def value_text(item: Value | None, n_digits: int = 3) -> str:
+def value_text(item: Value | Metric | None, n_digits: int = 3) -> str:
     """`0.912 (0.901 to 0.923)`."""
     if item is None or item.value is None:
         return NOT_ESTIMABLE

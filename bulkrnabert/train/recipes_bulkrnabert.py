@@ -17,7 +17,6 @@ from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
 from bulkrnabert.models.encoder import Encoder
-from bulkrnabert.models.registry import BULKRNABERT
 from bulkrnabert.train.batches import Batch, BatchSource, MicroBatch, ValidationBatch
 from bulkrnabert.train.config import MaskedTrainConfig, TrainConfig
 from bulkrnabert.train.data_statistics import start_statistics, with_statistics
@@ -34,7 +33,7 @@ class BulkRNABertRecipe(Recipe):
     cross-entropy of a masked position in nats.
     """
 
-    name = BULKRNABERT
+    name = keys.BULKRNABERT
     train_config = MaskedTrainConfig
     model: BulkRNABertConfig
 

@@ -26,7 +26,6 @@ from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.gexbert import GexBERT, GexBERTConfig
-from bulkrnabert.models.registry import GEXBERT
 from bulkrnabert.train.batches import Batch, ValidationBatch, validation_shares
 from bulkrnabert.train.config import TrainConfig
 from bulkrnabert.train.data_statistics import start_statistics, with_statistics
@@ -94,7 +93,7 @@ class GexBERTRecipe(Recipe):
     the outer bins count as at their edges, in training and here.
     """
 
-    name = GEXBERT
+    name = keys.GEXBERT
     train_config = RestorationConfig
     model: GexBERTConfig
 
