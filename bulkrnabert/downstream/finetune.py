@@ -332,6 +332,7 @@ def _start_head(
             output.weight[model.classes_] = torch.from_numpy(weight).to(output.weight)
             output.bias[model.classes_] = torch.from_numpy(bias).to(output.bias)
         return
-    coefficients = choose_ridge_cox(ready, job.survival.take(own), seed)
+    scale = network.get_buffer("embedding_scale").double().cpu().numpy()
+    coefficients = choose_ridge_cox(ready, scale, job.survival.take(own), seed)
     with torch.no_grad():
         output.weight[0] = torch.from_numpy(coefficients).to(output.weight)

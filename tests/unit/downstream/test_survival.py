@@ -152,6 +152,29 @@ def test_no_signal_leaves_little_spread() -> None:
     assert quiet_spread < 0.5 * survival.fit_cox(loud, loud_follow_up, 0)(loud).std()
 
 
+def test_directions_are_standardised_scores_on_the_axes_of_the_features_own_units() -> None:
+    generator = np.random.default_rng(11)
+    scores = generator.normal(size=(200, 2)) * [30.0, 5.0]
+    features = np.concatenate([scores, generator.normal(size=(200, 4)) * 0.1], axis=1)
+    features -= features.mean(axis=0)
+    scale = features.std(axis=0)
+    projected = (features / scale) @ survival.leading_directions(features / scale, scale, 2)
+    np.testing.assert_allclose(projected.std(axis=0), 1.0)
+    assert abs(np.corrcoef(projected[:, 0], features[:, 0])[0, 1]) > 0.99
+    assert abs(np.corrcoef(projected[:, 1], features[:, 1])[0, 1]) > 0.99
+
+
+def test_few_events_and_many_features_are_read_along_the_leading_directions() -> None:
+    from sksurv.metrics import concordance_index_censored
+
+    generator = np.random.default_rng(12)
+    features, follow_up = simulated(120, seed=6)
+    new, truth = simulated(300, seed=7)
+    wide, wide_new = (np.concatenate([10.0 * x, generator.normal(size=(len(x), 300))], axis=1) for x in (features, new))
+    risk = survival.fit_cox(wide, follow_up, 0)(wide_new)
+    assert concordance_index_censored(truth.event.astype(bool), truth.time_days, risk)[0] > 0.65
+
+
 def test_a_constant_feature_does_no_harm() -> None:
     features, follow_up = simulated(60, seed=5)
     features[:, 1] = 4.0
