@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -313,17 +312,14 @@ def _start_head(
     """Start a linear head as the probe on standardised embeddings of the job's rows `own`; a classifier's is fitted on
     their copies as well, so that it does not need every omic from the start."""
     output = network.linear_output(job.task)
+    scale = network.get_buffer("embedding_scale").double().cpu().numpy()
     if job.task == keys.CANCER_TYPE:
-        model = choose_logistic(ready, job.class_ids[own], seed)
+        features, classes, weights = ready, job.class_ids[own], None
+        choice = choose_logistic(features, scale, classes, seed)
         if copies is not None and len(copies.of):
             weights = np.concatenate([np.ones(len(own)), np.full(len(copies.of), copies.weight)])
-            features, classes = (
-                np.concatenate([ready, copies.ready]),
-                job.class_ids[np.concatenate([own, own[copies.of]])],
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # as in `choose_logistic`
-                model = model.fit(features, classes, sample_weight=weights)
+            features, classes = np.concatenate([ready, copies.ready]), np.concatenate([classes, classes[copies.of]])
+        model = choice.fit(features, scale, classes, weights)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2 and len(weight) == 1:
             weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
@@ -332,7 +328,6 @@ def _start_head(
             output.weight[model.classes_] = torch.from_numpy(weight).to(output.weight)
             output.bias[model.classes_] = torch.from_numpy(bias).to(output.bias)
         return
-    scale = network.get_buffer("embedding_scale").double().cpu().numpy()
     coefficients = choose_ridge_cox(ready, scale, job.survival.take(own), seed)
     with torch.no_grad():
         output.weight[0] = torch.from_numpy(coefficients).to(output.weight)

@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import minimize
 
 from bulkrnabert.data.splits import deal_folds
+from bulkrnabert.downstream.directions import Directions, Standardiser, direction_choices
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 from bulkrnabert.train.losses_survival import RiskSets, build_risk_sets, cox_loss, log_risk_sums
 
@@ -22,7 +23,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 RIDGE_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-LEADING_DIRECTIONS = (16, 64)
 N_INNER_FOLDS = 3
 COX_MLP_HIDDEN = (512, 256)
 COX_MLP_DROPOUT = 0.4
@@ -63,24 +63,6 @@ LinearPredictor = Callable[[FloatArray], FloatArray]
 CoxFitter = Callable[[FloatArray, SurvivalLabels, int], LinearPredictor]
 
 
-@dataclass(frozen=True)
-class Standardiser:
-    """Centre and scale fitted on training samples; a constant feature becomes 0."""
-
-    mean: FloatArray
-    scale: FloatArray
-
-    @classmethod
-    def fit(cls, features: FloatArray) -> Standardiser:
-        """Take mean and standard deviation of each column."""
-        deviation = features.std(axis=0)
-        return cls(features.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
-
-    def __call__(self, features: FloatArray) -> FloatArray:
-        """Standardised copy."""
-        return (features - self.mean) / self.scale
-
-
 def fit_ridge_cox(features: FloatArray, risk_sets: RiskSets, strength: float, start: FloatArray) -> FloatArray:
     """Coefficients that minimise `cox_loss + strength / 2 * |coefficients|^2`, by L-BFGS.
 
@@ -107,29 +89,10 @@ def _inner_folds(labels: SurvivalLabels, seed: int) -> IntArray:
     return deal_folds(groups, N_INNER_FOLDS, np.random.default_rng(seed))
 
 
-def leading_directions(ready: FloatArray, scale: FloatArray, n_directions: int | None) -> FloatArray:
-    """Directions in which the features vary most in their own units, each scaled so that samples vary by 1 along it.
-
-    Args:
-        ready: Standardised features, shape (samples, features).
-        scale: Standard deviation of each before that, shape (features,).
-        n_directions: How many; `None`: the features themselves, as an identity matrix.
-    Returns:
-        Shape (features, directions): standardised features to scores.
-    """
-    if n_directions is None:
-        return np.eye(ready.shape[1])
-    _, singular, axes = np.linalg.svd(ready * scale, full_matrices=False)
-    deviations = np.maximum(singular[:n_directions], np.finfo(np.float64).tiny) / np.sqrt(len(ready))
-    return np.asarray(scale[:, None] * axes[:n_directions].T / deviations)
-
-
 def choose_ridge_cox(ready: FloatArray, scale: FloatArray, labels: SurvivalLabels, seed: int) -> FloatArray:
     """Coefficients of a ridge Cox model on all features or on their leading principal directions.
 
-    The number of directions and the strength are chosen together by the partial likelihood of inner folds. Hundreds of
-    standardised features, against some hundred events, are mostly noise of equal weight; the leading directions of an
-    embedding are what PCA + Cox, the baseline, is given of the genes.
+    The number of directions and the strength are chosen together by the partial likelihood of inner folds.
 
     Args:
         ready: Standardised features of the training part, shape (samples, features).
@@ -138,26 +101,24 @@ def choose_ridge_cox(ready: FloatArray, scale: FloatArray, labels: SurvivalLabel
         seed: Of the inner folds.
     """
     inner = _inner_folds(labels, seed)
-    n_largest = int(np.bincount(inner, minlength=N_INNER_FOLDS).max())
-    widest = min(ready.shape[1], len(ready) - n_largest)
-    choices: list[int | None] = [None, *(n for n in LEADING_DIRECTIONS if n < widest)]
+    choices = direction_choices(ready.shape[1], len(ready) - int(np.bincount(inner).max()))
     held_out_loss = np.zeros((len(choices), len(RIDGE_STRENGTHS)))
     for fold in range(N_INNER_FOLDS):
         fitted, judged = labels.take(inner != fold).risk_sets(), labels.take(inner == fold).risk_sets()
         for choice, n_directions in enumerate(choices):
-            directions = leading_directions(ready[inner != fold], scale, n_directions)
-            to_fit, to_judge = ready[inner != fold] @ directions, ready[inner == fold] @ directions
-            coefficients = np.zeros(directions.shape[1])
+            directions = Directions.leading(ready[inner != fold], scale, n_directions)
+            to_fit, to_judge = directions.scores(ready[inner != fold]), directions.scores(ready[inner == fold])
+            coefficients = np.zeros(to_fit.shape[1])
             for index, strength in enumerate(RIDGE_STRENGTHS):
                 coefficients = fit_ridge_cox(to_fit, fitted, strength, coefficients)
                 predicted = torch.from_numpy(to_judge @ coefficients)
                 held_out_loss[choice, index] += cox_loss(predicted, judged).item() * judged.n_events
-    choice, index = np.unravel_index(int(np.argmin(held_out_loss)), held_out_loss.shape)
-    n_directions, strength = choices[int(choice)], RIDGE_STRENGTHS[int(index)]
+    best = np.unravel_index(int(np.argmin(held_out_loss)), held_out_loss.shape)
+    n_directions, strength = choices[int(best[0])], RIDGE_STRENGTHS[int(best[1])]
     logger.debug("ridge Cox: %s directions, strength %g", n_directions or "all", strength)
-    directions = leading_directions(ready, scale, n_directions)
-    found = fit_ridge_cox(ready @ directions, labels.risk_sets(), strength, np.zeros(directions.shape[1]))
-    return np.asarray(directions @ found)
+    directions = Directions.leading(ready, scale, n_directions)
+    scores = directions.scores(ready)
+    return directions.to_features(fit_ridge_cox(scores, labels.risk_sets(), strength, np.zeros(scores.shape[1])))
 
 
 def fit_cox(features: FloatArray, labels: SurvivalLabels, seed: int) -> LinearPredictor:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert.data.splits import deal_folds
+from bulkrnabert.downstream.directions import Standardiser
 from bulkrnabert.downstream.job import Fold, Job
 from bulkrnabert.downstream.probe import N_INNER_FOLDS, predict_logistic, predict_mlp
-from bulkrnabert.downstream.survival import Standardiser
 from bulkrnabert.evaluate.expression import most_variable, principal_components
 
 FloatArray = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.tables import Cohorts
+from bulkrnabert.downstream.directions import Standardiser
 from bulkrnabert.downstream.job import Job
-from bulkrnabert.downstream.survival import Standardiser
 from bulkrnabert.errors import DataError
 
 logger = logging.getLogger(__name__)

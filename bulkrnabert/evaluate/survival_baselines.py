@@ -15,12 +15,12 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.data.splits import deal_folds
+from bulkrnabert.downstream.directions import Standardiser
 from bulkrnabert.downstream.job import Fold, Job
 from bulkrnabert.downstream.probe import CoxPrediction, predict_cox
 from bulkrnabert.downstream.survival import (
     N_INNER_FOLDS,
     LinearPredictor,
-    Standardiser,
     SurvivalLabels,
     fit_cox,
 )

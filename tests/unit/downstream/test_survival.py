@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bulkrnabert.downstream import survival
+from bulkrnabert.downstream.directions import Directions
 from bulkrnabert.downstream.survival import SurvivalLabels
 from bulkrnabert.train.losses_survival import build_risk_sets, cox_loss
 
@@ -158,7 +159,7 @@ def test_directions_are_standardised_scores_on_the_axes_of_the_features_own_unit
     features = np.concatenate([scores, generator.normal(size=(200, 4)) * 0.1], axis=1)
     features -= features.mean(axis=0)
     scale = features.std(axis=0)
-    projected = (features / scale) @ survival.leading_directions(features / scale, scale, 2)
+    projected = Directions.leading(features / scale, scale, 2).scores(features / scale)
     np.testing.assert_allclose(projected.std(axis=0), 1.0)
     assert abs(np.corrcoef(projected[:, 0], features[:, 0])[0, 1]) > 0.99
     assert abs(np.corrcoef(projected[:, 1], features[:, 1])[0, 1]) > 0.99
