@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import PUBLIC_ENCODE_API, PUBLIC_GDC_API
 
 if TYPE_CHECKING:
     from bulkrnabert.data.sources.transfer import TransferPolicy
-
-logger = logging.getLogger(__name__)
 
 TCGA_CDR = "tcga-cdr"
 OPTIONS_OF = {
@@ -126,7 +124,7 @@ def download_portal(
 
         with open_session(1, use_environment=not is_loopback(api)) as session:
             workbook = download_cdr(session, out, api, policy)
-        logger.info("%s: give it to `bulkrnabert preprocess --cdr`", workbook)
+        finish(workbook, "the TCGA-CDR", f"bulkrnabert preprocess --raw RAW --cdr {workbook} --out COHORTS")
         return
     if source == "gtex":
         done = download_gtex(
@@ -142,7 +140,7 @@ def download_portal(
             use_reading=use_reading,
             use_wait=use_wait,
         )
-        logger.info("%s: %d files fetched, %d already there", out, done.n_fetched, done.n_kept)
+        finish_download(out, done.n_fetched, done.n_kept)
         return
     fetched = download_encode(
         out,
@@ -154,7 +152,19 @@ def download_portal(
         use_reading=use_reading,
         use_wait=use_wait,
     )
-    logger.info("%s: %d files fetched, %d already there", out, fetched.n_fetched, fetched.n_kept)
+    finish_download(out, fetched.n_fetched, fetched.n_kept)
+
+
+def finish_download(out: Path, n_fetched: int, n_kept: int, more: str = "", **facts: Any) -> None:
+    """The end of a download: counts, and the next command."""
+    finish(
+        out,
+        f"{n_fetched} files fetched, {n_kept} already there{more}",
+        f"bulkrnabert preprocess --raw {out} --out COHORTS",
+        n_fetched=n_fetched,
+        n_kept=n_kept,
+        **facts,
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ def table_options(command: Command) -> Command:
         click.option(
             "--format",
             "file_format",
-            help="Format of --table: tsv, csv, parquet, h5ad, gct, star_counts.  [default: by its name and content]",
+            help="Format of --table: tsv, csv, parquet, h5ad, gct, star_counts; h5ad:raw or h5ad:layers/NAME where the "
+            "values are not in X.  [default: by its name and content]",
         ),
         click.option(
             "--methylation",

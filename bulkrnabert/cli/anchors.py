@@ -10,9 +10,29 @@ import click
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
 from bulkrnabert.cli._folds import fold_options
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "Survival within cohorts from 50 genes that are restored from 64, five folds": (
+        "bulkrnabert anchors --checkpoint ckpt.r0f0 --checkpoint ckpt.r0f1 --checkpoint ckpt.r0f2 --checkpoint "
+        "ckpt.r0f3 --checkpoint ckpt.r0f4 --tokens tokens.r0f0 --tokens tokens.r0f1 --tokens tokens.r0f2 --tokens "
+        "tokens.r0f3 --tokens tokens.r0f4 --cohorts cohorts --splits splits/splits.tsv --out anchors"
+    ),
+    "One cohort, your own panel": (
+        "bulkrnabert anchors --checkpoint ckpt.all --tokens tokens.all --cohorts cohorts --splits "
+        "splits/splits.tsv --scope TCGA-KIRC --chooser list --genes panel.txt --out anchors.kirc"
+    ),
+}
+GROUPS = {
+    "Inputs": ("checkpoints", "tokens", "cohorts", "splits"),
+    "The panel and the anchors": ("scopes", "panel_size", "chooser", "genes", "n_anchors"),
+    "Judging": ("n_resamples", "seed"),
+    "Output": ("out", "device"),
+}
 
 
-@click.command("anchors")
+@stage("anchors", EXAMPLES, GROUPS)
 @fold_options
 @click.option(
     "--scope",
@@ -35,7 +55,12 @@ from bulkrnabert.cli._folds import fold_options
     "--anchors", "n_anchors", type=click.IntRange(min=1), default=50, show_default=True, help="Genes to restore."
 )
 @click.option(
-    "--resamples", "n_resamples", type=click.IntRange(min=10), default=1000, show_default=True, help="Of patients."
+    "--resamples",
+    "n_resamples",
+    type=click.IntRange(min=10),
+    default=1000,
+    show_default=True,
+    help="Resamples of patients for the 95 % intervals.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
 @device_option
@@ -50,9 +75,10 @@ def command(**options: Any) -> None:
 
     \b
     Writes in --out:
-      anchors.json                 Harrell's C (higher is better) with intervals by patient bootstrap, the restoring
-                                   methods against each other one, and the anchors
-      SCOPE/predictions.parquet    out of fold, for `bulkrnabert evaluate`
+      anchors.json               Harrell's C (higher is better) with intervals
+                                 by patient bootstrap, the restoring methods
+                                 against each other one, and the anchors
+      SCOPE/predictions.parquet  out of fold, for `bulkrnabert evaluate`
     """
     from bulkrnabert.cli._device import torch_device
     from bulkrnabert.evaluate.anchor_study import AnchorRequest, run_anchors
@@ -60,3 +86,10 @@ def command(**options: Any) -> None:
 
     require_writable(options["out"] / "anchors.json")
     run_anchors(AnchorRequest(**{**options, "device": torch_device(options["device"])}))
+    found = options["out"] / "anchors.json"
+    finish(
+        found,
+        f"survival from {options['n_anchors']} restored genes",
+        f"bulkrnabert report --findings {found} …",
+        scopes=options["scopes"],
+    )

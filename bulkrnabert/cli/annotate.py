@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-logger = logging.getLogger(__name__)
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "From GENCODE's own file": "bulkrnabert annotate --gtf gencode.v36.annotation.gtf.gz --out genes.annotation.tsv",
+}
 
 
-@click.command("annotate")
+@stage("annotate", EXAMPLES)
 @click.option(
     "--gtf",
     required=True,
@@ -36,4 +40,11 @@ def command(gtf: str, out: Path) -> None:
     with fetched(gtf, out) if is_url(gtf) else nullcontext(Path(gtf)) as path:
         annotation = annotation_from_gtf(path)
     write_annotation(annotation, out)
-    logger.info("%s: %d genes, %d with a length", out, len(annotation), len(annotation.length_of))
+    n_with_length = len(annotation.length_of)
+    finish(
+        out,
+        f"{len(annotation)} genes, {n_with_length} with a length",
+        f"bulkrnabert doctor --table TABLE --unit UNIT --annotation {out}",
+        n_genes=len(annotation),
+        n_with_length=n_with_length,
+    )

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXAMPLES = {
+    "Which genes the probes of an array count for": (
+        "bulkrnabert annotate-probes --probes HM450.hg38.manifest.tsv --zero-based --genes genes.annotation.tsv "
+        "--out probes.annotation.tsv"
+    ),
+}
 
 
-@click.command("annotate-probes")
+@stage("annotate-probes", EXAMPLES)
 @click.option(
     "--probes",
     type=EXISTING_FILE,
@@ -53,4 +62,11 @@ def command(probes: Path, zero_based: bool, genes: Path, window: int, out: Path)
 
     require_writable(out)
     positions = read_probe_positions(probes, zero_based)
-    write_probe_genes(find_genes_of_probes(positions, read_annotation(genes), window), out)
+    found = find_genes_of_probes(positions, read_annotation(genes), window)
+    write_probe_genes(found, out)
+    finish(
+        out,
+        f"{len(found.table)} links of probes to genes",
+        f"bulkrnabert preprocess --raw RAW --probe-annotation {out} --out COHORTS",
+        n_links=len(found.table),
+    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
-from bulkrnabert.cli._grouped_help import grouped
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 
 if TYPE_CHECKING:
     from bulkrnabert.downstream.attribution_gradients import Baseline
@@ -17,23 +18,35 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-N_NAMED = 5
 GROUPS = {
-    "Model and samples": ["model", "checkpoint", "table", "unit", "file_format", "task", "classes", "n_samples"],
+    "Model and samples": [
+        *("model", "checkpoint", "table", "unit", "file_format", "cohorts", "task", "classes", "n_samples")
+    ],
     "Method": ["method", "baseline", "n_steps", "points_at_once", "layers"],
     "Genes and gene sets": ["genes", "gmt", "n_top"],
     "Output": ["out", "keeps_samples", "seed"],
 }
+EXAMPLES = {
+    "What a fine-tuned classifier looks at, with gene sets": (
+        "bulkrnabert attribute --model finetuned/model --table tpm.tsv --unit tpm --gmt hallmark.gmt --out attributions"
+    ),
+    "What an encoder looks at": (
+        "bulkrnabert attribute --checkpoint checkpoint --table tpm.tsv --unit tpm --out attention"
+    ),
+}
 
 
-@click.command("attribute", cls=grouped(GROUPS))
+@stage("attribute", EXAMPLES, GROUPS)
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of a fine-tuned model, from `finetune`.")
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Folder of an encoder, from `pretrain`: attention only."
 )
-@click.option("--table", type=click.Path(path_type=Path), required=True, help="Expression to explain.")
-@click.option("--unit", required=True, help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), zscore, …")
+@click.option("--table", type=click.Path(path_type=Path), help="Expression to explain.")
+@click.option("--unit", help="Unit of --table: tpm, rsem, fpkm, log2(tpm+1), log2(tpm+0.001), zscore, …")
 @click.option("--format", "file_format", help="Format of --table.  [default: by its name and content]")
+@click.option(
+    "--cohorts", type=click.Path(path_type=Path), help="Folder that `preprocess` wrote, in place of --table and --unit."
+)
 @click.option("--task", help="cancer_type or survival.  [default: the only one the model has]")
 @click.option("--class", "classes", multiple=True, help="Only samples predicted as this class; may be repeated.")
 @click.option(
@@ -42,7 +55,7 @@ GROUPS = {
     type=click.IntRange(min=0),
     default=100,
     show_default=True,
-    help="Samples to explain at most, drawn evenly over the classes; 0: all.",
+    help="Samples to explain at most, drawn evenly over the classes, or over the cohorts of --cohorts; 0: all.",
 )
 @click.option(
     "--method",
@@ -91,9 +104,10 @@ GROUPS = {
 def command(
     model: Path | None,
     checkpoint: Path | None,
-    table: Path,
-    unit: str,
+    table: Path | None,
+    unit: str | None,
     file_format: str | None,
+    cohorts: Path | None,
     task: str | None,
     classes: tuple[str, ...],
     n_samples: int,
@@ -118,11 +132,13 @@ def command(
 
     \b
     Writes in --out:
-      attributions.tsv   class, layer, gene_id, symbol, mean, mean_abs, sd, rank, n_samples, stability (share of the
-                         model's members in which the gene is among the first --top)
-      samples.tsv        the samples explained: output, baseline_output, delta
-      enrichment.tsv     with --gmt: overlap of the first genes with each set, and ranks of the set's genes
-      attribution.json   settings, agreement of the members, first genes
+      attributions.tsv  class, layer, gene_id, symbol, mean, mean_abs, sd, rank,
+                        n_samples, stability (share of the model's members in
+                        which the gene is among the first --top)
+      samples.tsv       the samples explained: output, baseline_output, delta
+      enrichment.tsv    with --gmt: overlap of the first genes with each set,
+                        and ranks of the set's genes
+      attribution.json  settings, agreement of the members, first genes
     """
     from bulkrnabert.downstream.attribute import attribute_table
     from bulkrnabert.downstream.attribution_study import AttributeRequest
@@ -135,6 +151,7 @@ def command(
         table=table,
         unit=unit,
         file_format=file_format,
+        cohorts=cohorts,
         method=method or ("ig" if checkpoint is None else "attention"),
         task=task,
         classes=classes,
@@ -150,8 +167,14 @@ def command(
         seed=seed,
         out=out,
     )
-    for group in attribute_table(request):
+    groups = attribute_table(request)
+    for group in groups:
         agreement = "" if group.top_overlap is None else f", members share {group.top_overlap:.0%} of the first {n_top}"
         where = group.name if group.layer is None else f"{group.name}, layer {group.layer}"
         logger.info("%s: %d samples%s", where, group.n_samples, agreement)
-    logger.info("written to %s; genes by rank: %s", out, out / keys.ATTRIBUTIONS_TSV)
+    finish(
+        out / keys.ATTRIBUTIONS_TSV,
+        f"genes by rank of {len(groups)} groups of samples",
+        "open it, or give it to bulkrnabert biomarkers --attributions",
+        groups=[group.name for group in groups],
+    )

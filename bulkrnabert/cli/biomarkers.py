@@ -9,9 +9,24 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "Genes of each cancer type, and whether two seeds agree": (
+        "bulkrnabert biomarkers --checkpoint gexbert.0 --checkpoint gexbert.1 --tokens tokens --genes "
+        "cohorts/genes.tsv --gmt hallmark.gmt --out biomarkers"
+    ),
+}
+GROUPS = {
+    "Inputs": ("checkpoints", "tokens", "clinical", "label_column"),
+    "What is restored from what": ("target_genes", "n_targets", "n_inputs", "n_samples", "seed"),
+    "Genes and gene sets": ("genes", "gmt", "n_top", "attributions"),
+    "Output": ("out", "device"),
+}
 
 
-@click.command("biomarkers")
+@stage("biomarkers", EXAMPLES, GROUPS)
 @click.option(
     "--checkpoint",
     "checkpoints",
@@ -53,7 +68,12 @@ from bulkrnabert.cli._device import device_option
     "--inputs", "n_inputs", type=click.IntRange(min=2), help="Genes read together.  [default: as in pretraining]"
 )
 @click.option(
-    "--samples", "n_samples", type=click.IntRange(min=1), default=30, show_default=True, help="Of a class, at most."
+    "--samples",
+    "n_samples",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Samples of a class, at most.",
 )
 @click.option(
     "--top",
@@ -76,10 +96,13 @@ def command(**options: Any) -> None:
 
     \b
     Writes in --out:
-      biomarkers.tsv     class, gene_id, symbol, rank, attention, excess, stability (share of checkpoints in which the
-                         gene is among the first --top), difference (of means, in z), t, q, integrated_gradient
-      enrichment.tsv     with --gmt
-      biomarkers.json    stability over checkpoints, agreement with the other scores, heat map
+      biomarkers.tsv   class, gene_id, symbol, rank, attention, excess,
+                       stability (share of checkpoints in which the gene is
+                       among the first --top), difference (of means, in z),
+                       t, q, integrated_gradient
+      enrichment.tsv   with --gmt
+      biomarkers.json  stability over checkpoints, agreement with the other
+                       scores, heat map
     """
     from bulkrnabert.cli._device import torch_device
     from bulkrnabert.downstream.biomarkers_run import BiomarkerRequest, run_biomarkers
@@ -87,3 +110,10 @@ def command(**options: Any) -> None:
 
     require_writable(options["out"] / "biomarkers.json")
     run_biomarkers(BiomarkerRequest(**{**options, "device": torch_device(options["device"])}))
+    found = options["out"] / "biomarkers.json"
+    finish(
+        options["out"] / "biomarkers.tsv",
+        "genes of each class by rank",
+        f"bulkrnabert report --findings {found} …",
+        findings=found,
+    )

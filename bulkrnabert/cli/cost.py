@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
-logger = logging.getLogger(__name__)
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "Hours and gigabytes of a run, and what they cost": (
+        "bulkrnabert cost --trace results/pipeline_info/trace.tsv --prices conf/prices.yaml --out cost.json"
+    ),
+    "The same, by cohort, into the report": (
+        "bulkrnabert cost --trace results/pipeline_info/trace.tsv --summary results/cohorts/summary.json --report "
+        "results/report/report.html --out cost.json"
+    ),
+}
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command("cost")
+@stage("cost", EXAMPLES)
 @click.option(
     "--trace", type=_FILE, required=True, help="Nextflow's trace of the run: RESULTS/pipeline_info/trace.tsv."
 )
@@ -49,9 +59,16 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
     if page is not None:
         insert_cost(page, cost)
     total = cost["total"]
-    click.echo(
+    text = (
         f"{total['n_tasks']} tasks ({total['n_failed']} failed, {total['n_cached']} from the cache):"
         f" {total['cpu_hours']:.2f} CPU hours, {total['gpu_hours']:.2f} GPU hours, at most"
         f" {total['peak_memory_gb']:.1f} GB"
         + ("" if cost["prices"] is None else f"; {total['price']:.2f} {cost['prices']['currency']}")
+    )
+    finish(
+        out,
+        "hours, memory and bytes by stage and cohort",
+        f"open {page}" if page else "put it into the page with --report report.html",
+        text=text,
+        document=cost,
     )

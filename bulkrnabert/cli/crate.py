@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError, DataError
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "What would leave the house": "bulkrnabert crate --results results --out crate --dry-run",
+    "Export a run that used a container": (
+        "bulkrnabert crate --results results --image registry.example/bulkrnabert@sha256:0123456789abcdef --out crate"
+    ),
+}
 
 
-@click.command("crate")
+@stage("crate", EXAMPLES)
 @click.option(
     "--results",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -32,7 +39,10 @@ logger = logging.getLogger(__name__)
     help="Log that a line is added to, also when the export is refused.  [default: RESULTS/audit.jsonl]",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the crate.")
-def command(results: Path, image: str | None, with_patients: bool, audit: Path | None, out: Path) -> None:
+@dry_run_option
+def command(
+    results: Path, image: str | None, with_patients: bool, audit: Path | None, out: Path, dry_run: bool
+) -> None:
     """Export a run: its files, and ro-crate-metadata.json that says where they come from.
 
     The metadata name every input with its md5 and data release, the code, the container, the hash of the splits, the
@@ -50,6 +60,17 @@ def command(results: Path, image: str | None, with_patients: bool, audit: Path |
     require_writable(out)
     log = audit or results / keys.AUDIT_JSONL
     run = read_results(results)
+    n_outputs = len(run.others) + (len(run.patient_level) if with_patients else 0)
+    of_patients = "went along" if with_patients else "stay"
+    what = (
+        f"{len(run.inputs)} inputs, {n_outputs} outputs, class {run.access}; {len(run.patient_level)} files of single"
+        f" patients {of_patients}"
+    )
+    counts: dict[str, Any] = {"n_inputs": len(run.inputs), "n_outputs": n_outputs, "access": run.access}
+    if dry_run:
+        check_export(run, with_patients)
+        finish(None, f"nothing was written; would go to {out}: {what}", "the same without --dry-run", **counts)
+        return
     facts = {"results": results.name, "access": run.access, "with_patients": with_patients, "out": out.name}
     try:
         check_export(run, with_patients)
@@ -58,13 +79,4 @@ def command(results: Path, image: str | None, with_patients: bool, audit: Path |
         raise
     metadata = write_crate(run, out, with_patients, image)
     append_audit(log, "export", {**facts, "crate_sha256": sha256_file(metadata)})
-    logger.info(
-        "%s: %d inputs, %d outputs, class %s; %d files of single patients %s; noted in %s",
-        metadata,
-        len(run.inputs),
-        len(run.others) + (len(run.patient_level) if with_patients else 0),
-        run.access,
-        len(run.patient_level),
-        "went along" if with_patients else "stay",
-        log,
-    )
+    finish(metadata, f"{what}; noted in {log}", f"share the folder {out}", **counts)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
 from bulkrnabert.cli._device import device_option, torch_device
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "How well MOJO predicts one omic from the other": (
+        "bulkrnabert cross-modal --checkpoint mojo.r0f0 --tokens tokens.r0f0 --out cross_modal.json"
+    ),
+}
 
 
-@click.command("cross-modal")
+@stage("cross-modal", EXAMPLES)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -39,4 +44,9 @@ def command(checkpoint: Path, tokens: Path, device: str, out: Path) -> None:
 
     require_writable(out)
     directions = write_cross_modal(checkpoint, tokens, out, torch_device(device))
-    logger.info("%d directions written to %s", len(directions), out)
+    finish(
+        out,
+        f"correlations of every gene in {len(directions)} directions",
+        f"bulkrnabert report --findings {out} …",
+        n_directions=len(directions),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import EXIT_BAD_INPUT, ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXAMPLES = {
+    "Is it a TPM table that a model can read?": "bulkrnabert doctor --table tpm.tsv --unit tpm --checkpoint checkpoint",
+    "Every table of a samplesheet, for a script": "bulkrnabert doctor --samplesheet samples.csv --json",
+}
+GROUPS = {
+    "The table": ("table", "samplesheet", "unit", "fmt", "clinical"),
+    "What it is for": ("vocabulary", "checkpoint", "annotation", "gene_lengths"),
+    "Drift": ("drift", "drift_samples", "seed"),
+    "Output": ("out",),
+}
 
 
-@click.command("doctor")
+@stage("doctor", EXAMPLES, GROUPS)
 @click.option(
     "--table",
     type=click.Path(path_type=Path),
@@ -65,7 +76,6 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the genes left out by --drift."
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the diagnosis to standard output as JSON, not as text.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write the JSON to as well, as doctor.json.")
 def command(
     table: Path | None,
@@ -80,7 +90,6 @@ def command(
     drift: bool,
     drift_samples: int,
     seed: int,
-    as_json: bool,
     out: Path | None,
 ) -> int:
     """Check a table of expression: file, gene ids, coverage, scale, samples. Exit status 0 is go, 2 is no-go.
@@ -123,11 +132,22 @@ def command(
     content = found[0] if table is not None else found
     if out is not None:
         write_json(out, content)
-    if as_json:
-        click.echo(json.dumps(content, indent=2, allow_nan=False))
-    else:
-        click.echo("\n".join(render(diagnosis) for diagnosis in diagnoses))
-    return 0 if all(diagnosis.verdict == "go" for diagnosis in diagnoses) else EXIT_BAD_INPUT
+    is_go = all(diagnosis.verdict == "go" for diagnosis in diagnoses)
+    n_go = sum(diagnosis.verdict == "go" for diagnosis in diagnoses)
+    finish(
+        out,
+        f"{n_go} of {len(diagnoses)} tables are go",
+        _next(table, samplesheet, unit) if is_go else "mend what is marked above, and run it again",
+        text="\n".join(render(diagnosis) for diagnosis in diagnoses),
+        document=content,
+    )
+    return 0 if is_go else EXIT_BAD_INPUT
+
+
+def _next(table: Path | None, samplesheet: Path | None, unit: str) -> str:
+    if table is None:
+        return f"bulkrnabert preprocess --samplesheet {samplesheet} --out COHORTS"
+    return f"bulkrnabert preprocess --table {table} --unit '{unit}' --cohort NAME --out COHORTS"
 
 
 def _requests(samplesheet: Path | None, wanted: DoctorRequest) -> list[DoctorRequest]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
 
-from bulkrnabert.cli._download_portals import download_portal, portal_options, refuse_options_of_others
-from bulkrnabert.cli._grouped_help import grouped
+from bulkrnabert.cli._download_portals import (
+    download_portal,
+    finish_download,
+    portal_options,
+    refuse_options_of_others,
+)
+from bulkrnabert.cli._look import dry_run_option, stage
 from bulkrnabert.cli._portal_address import api_name, portal_address
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import CASES_JSON, MANIFEST_TSV, PLAN_JSON, PUBLIC_GDC_API
 
@@ -19,24 +24,55 @@ if TYPE_CHECKING:
     from bulkrnabert.data.sources.gdc_plan import Plan
     from bulkrnabert.data.sources.gdc_rules import SelectionRules
 
-logger = logging.getLogger(__name__)
-
 GROUPS = {
     "What to fetch": ("source", "api", "projects", "modality", "sample_types", "rules", "access", "token_file"),
-    "The plan": ("out", "plan_only", "plan_file", "manifest_file", "replan"),
+    "The plan": ("out", "plan_only", "dry_run", "plan_file", "manifest_file", "replan"),
     "The transfer": ("verify", "wait", "workers", "retries", "idle_timeout"),
     "GTEx": ("release", "gct", "attributes", "subjects", "tissues", "min_rin", "gtex_cohorts"),
     "ENCODE": ("assays", "annotation", "batch"),
 }
+EXAMPLES = {
+    "How much would it be? Nothing is written": (
+        "bulkrnabert download --projects TCGA-KIRC,TCGA-KIRP --out raw --dry-run"
+    ),
+    "RNA-seq of two projects of the GDC": "bulkrnabert download --projects TCGA-KIRC,TCGA-KIRP --out raw",
+    "Normal kidney of GTEx": "bulkrnabert download --source gtex --tissues Kidney --out gtex",
+}
 
 
-def _show_plan(out: Path, plan: Plan) -> None:
+def _finish_plan(out: Path, plan: Plan, is_dry: bool) -> None:
+    projects = {}
     for project in plan.projects:
         files = [file for file in plan.files if file.project_id == project]
         n_rejected = sum(file.project_id == project for file in plan.rejected)
         n_bytes = sum(file.size for file in files)
-        click.echo(f"{project}: {len(files)} files, {n_bytes} bytes ({n_bytes / 1e6:,.1f} MB), {n_rejected} left out")
-    click.echo(f"{out / PLAN_JSON}: {len(plan.files)} files, {plan.total_bytes} bytes, {plan.data_release}")
+        projects[project] = {"n_files": len(files), "n_bytes": n_bytes, "n_rejected": n_rejected}
+    lines = [
+        f"{project}: {one['n_files']} files, {one['n_bytes']} bytes ({one['n_bytes'] / 1e6:,.1f} MB),"
+        f" {one['n_rejected']} left out"
+        for project, one in projects.items()
+    ]
+    total = f"{len(plan.files)} files, {plan.total_bytes} bytes, {plan.data_release}"
+    lines.append(f"{'nothing was written' if is_dry else out / PLAN_JSON}: {total}")
+    finish(
+        None if is_dry else out / PLAN_JSON,
+        f"{'nothing was written; would be fetched: ' if is_dry else ''}{total}",
+        "the same command without " + ("--dry-run" if is_dry else "--plan-only"),
+        text="\n".join(lines),
+        projects=projects,
+        n_files=len(plan.files),
+        n_bytes=plan.total_bytes,
+        data_release=plan.data_release,
+    )
+
+
+def _finish_preview(out: Path, change: str, without: str) -> None:
+    lines = (
+        f"{out}: complete; a new plan would change: {change}. Nothing was changed.",
+        f"Run it with --replan and without {without} to do it.",
+    )
+    following = f"the same command with --replan, without {without}"
+    finish(None, f"nothing was changed in {out}", following, text="\n".join(lines), change=change)
 
 
 def _selection_rules(name: str, access: Literal["open", "all"] | None) -> SelectionRules:
@@ -61,7 +97,7 @@ def _refuse_with_plan(*names: str) -> None:
             raise ConfigError(f"{option} is not used with --plan; the plan says it")
 
 
-@click.command("download", cls=grouped(GROUPS))
+@stage("download", EXAMPLES, GROUPS)
 @click.option(
     "--source",
     type=click.Choice(["gdc", "gtex", "encode", "tcga-cdr"]),
@@ -119,6 +155,7 @@ def _refuse_with_plan(*names: str) -> None:
     help="Write OUT/plan.json and OUT/cases.json, say how much it is, and stop. With --replan in a folder that is"
     " complete: write nothing, and say what a new plan would change.",
 )
+@dry_run_option
 @click.option(
     "--plan",
     "plan_file",
@@ -158,6 +195,7 @@ def command(
     token_file: Path | None,
     out: Path,
     plan_only: bool,
+    dry_run: bool,
     plan_file: Path | None,
     manifest_file: Path | None,
     replan: bool,
@@ -193,6 +231,7 @@ def command(
     )
     from bulkrnabert.data.sources.gdc_manifest import plan_from_manifest, read_manifest
     from bulkrnabert.data.sources.gdc_plan import read_plan_file
+    from bulkrnabert.data.sources.gdc_planning import make_plan
     from bulkrnabert.data.sources.gdc_token import read_token
     from bulkrnabert.data.sources.transfer import TransferPolicy
     from bulkrnabert.provenance import require_writable
@@ -226,14 +265,21 @@ def command(
     ):
         selection = _selection_rules(rules, access)
         request = (project_ids, modality, sample_types, api_name(api), options, selection)
-        if plan_only and replan and (out / MANIFEST_TSV).exists() and (out / PLAN_JSON).exists():
+        if projects and replan and (plan_only or dry_run) and _is_complete(out):
             change = replan_preview(client, out, project_ids, modality, sample_types, api_name(api), selection)
-            click.echo(f"{out}: complete; a new plan would change: {change}. Nothing was changed.")
-            click.echo("Run it with --replan and without --plan-only to do it.")
+            _finish_preview(out, change, "--dry-run" if dry_run else "--plan-only")
+            return
+        if dry_run and projects is not None:
+            chosen = selection if sample_types is None else selection.with_tissue(sample_types)
+            planned = make_plan(client, project_ids, modality, None, api_name(api), chosen)
+            _finish_plan(out, planned.plan, is_dry=True)
             return
         if plan_only:
             with planned_folder(client, out, *request) as new_plan:
-                _show_plan(out, new_plan)
+                _finish_plan(out, new_plan, is_dry=False)
+            return
+        if dry_run and plan is not None:
+            _finish_plan(out, plan, is_dry=True)
             return
         if plan is not None and plan_file is not None:
             summary = download_plan(client, out, plan, options, plan_file.with_name(CASES_JSON))
@@ -241,14 +287,21 @@ def command(
             wanted = selection if sample_types is None else selection.with_tissue(sample_types)
             is_chosen = _is_given("rules", "sample_types", "access")
             listed = plan_from_manifest(client, manifest, modality, api_name(api), wanted if is_chosen else None)
+            if dry_run:
+                _finish_plan(out, listed, is_dry=True)
+                return
             summary = download_plan(client, out, listed, options)
         else:
             summary = download(client, out, *request)
-    logger.info(
-        "%s: %d files fetched, %d already there, %.1f MB in all, %s",
+    finish_download(
         out,
         summary.n_fetched,
         summary.n_kept,
-        summary.plan.total_bytes / 1e6,
-        summary.plan.data_release,
+        f", {summary.plan.total_bytes / 1e6:.1f} MB in all, {summary.plan.data_release}",
+        n_bytes=summary.plan.total_bytes,
+        data_release=summary.plan.data_release,
     )
+
+
+def _is_complete(out: Path) -> bool:
+    return (out / MANIFEST_TSV).exists() and (out / PLAN_JSON).exists()

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import DataError
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "Two heads and their baselines on the same folds": (
+        "bulkrnabert evaluate --predictions probe.parquet --predictions finetuned/predictions.parquet --cohorts "
+        "cohorts --splits splits/splits.tsv --out numbers"
+    ),
+    "How many numbers, and how many cannot be estimated": (
+        "bulkrnabert evaluate --predictions probe.parquet --cohorts cohorts --splits splits/splits.tsv --out "
+        "numbers --json"
+    ),
+}
+GROUPS = {
+    "What is judged": ("prediction_paths", "splits_path", "cohorts", "protocol"),
+    "How": ("bootstrap", "seed"),
+    "For the report": ("embedding_paths", "provenance_paths", "skipped_path"),
+    "Output": ("out",),
+}
 
 
-@click.command("evaluate")
+@stage("evaluate", EXAMPLES, GROUPS)
 @click.option(
     "--predictions",
     "prediction_paths",
@@ -35,7 +51,7 @@ logger = logging.getLogger(__name__)
     "embedding_paths",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Embeddings (.h5ad); the first by split_id is drawn in two dimensions.",
+    help="Embeddings (.h5ad); of each model the first by split_id is laid out in two dimensions.",
 )
 @click.option(
     "--checkpoint-provenance",
@@ -81,7 +97,7 @@ def command(
     bootstrap: int,
     out: Path,
 ) -> None:
-    """Judge out-of-fold predictions; write metrics.json and results.csv.
+    """Judge out-of-fold predictions; write metrics.json, results.csv and embedding_maps.json.
 
     Classification: accuracy, balanced accuracy, macro and weighted F1, AUROC (higher is better); expected calibration
     error, Brier score, log loss (lower is better). Survival: Harrell's C pooled, within cohort (mean over cohorts,
@@ -90,15 +106,18 @@ def command(
     is better). Risks are compared within a fold only. Each has a 95 % interval by patient bootstrap and, over repeats,
     a standard deviation. Every model is compared with the best baseline and with PCA by a corrected resampled t test.
     Also confusion matrices, scores of each class, reliability, calibration, Kaplan-Meier curves of risk tertiles
-    (days), and a projection.
+    (days), and a projection. embedding_maps.json holds UMAP and PCA of each model's embeddings with what is known of
+    the samples, for the report's explorer.
     """
     import pandas as pd
 
     from bulkrnabert.data.splits import read_clinical, read_splits
-    from bulkrnabert.downstream.embeddings import read_embeddings
+    from bulkrnabert.data.tables import read_samples
+    from bulkrnabert.downstream.embeddings import Embeddings, read_embeddings
     from bulkrnabert.downstream.predictions import read_predictions
+    from bulkrnabert.evaluate.embedding_maps import EmbeddingMaps, build_maps, write_maps
     from bulkrnabert.evaluate.evaluate import Setting, evaluate, read_training_patients, results_table
-    from bulkrnabert.evaluate.projection import project
+    from bulkrnabert.evaluate.projection import planes_of, project
     from bulkrnabert.provenance import atomic_path, require_writable, write_json
 
     require_writable(out / keys.METRICS_JSON)
@@ -107,7 +126,12 @@ def command(
     setting = Setting(read_splits(splits_path), protocol, seed, bootstrap, read_training_patients(provenance_paths))
     predictions = [read_predictions(path) for path in prediction_paths]
     embeddings = sorted((read_embeddings(path) for path in embedding_paths), key=lambda item: item.split_id)
-    projection = project(embeddings[0], seed) if embeddings else None
+    first_of_model: dict[str, Embeddings] = {}
+    for item in embeddings:
+        first_of_model.setdefault(item.model, item)
+    projected = [(item, planes_of(item, seed)) for item in first_of_model.values()]
+    projection = project(*projected[0]) if projected else None
+    maps = build_maps(projected, read_samples(cohorts), clinical) if projected else EmbeddingMaps()
     skipped: list[dict[str, str]] = []
     if skipped_path is not None:
         try:
@@ -117,21 +141,23 @@ def command(
         skipped = [{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")]
     numbers = evaluate(predictions, endpoint_of, projection, skipped, setting)
     write_json(out / keys.METRICS_JSON, numbers)
+    write_maps(out / keys.EMBEDDING_MAPS_JSON, maps)
     with atomic_path(out / keys.RESULTS_CSV) as partial:
         results_table(numbers).to_csv(partial, index=False)
-    logger.info(
-        "%d numbers of %d jobs, intervals from %d resamples of patients; %d not estimable",
-        len(numbers["metrics"]),
-        len(predictions),
-        bootstrap,
-        sum(not row["estimable"] for row in numbers["metrics"]),
-    )
+    n_unknown = sum(not row["estimable"] for row in numbers["metrics"])
     metrics = out / keys.METRICS_JSON
-    summary = cohorts / keys.SUMMARY_JSON
-    logger.info(
-        "written to %s and %s; next: bulkrnabert report --metrics %s --summary %s",
+    finish(
         metrics,
-        out / keys.RESULTS_CSV,
-        metrics,
-        summary,
+        f"{len(numbers['metrics'])} numbers of {len(predictions)} jobs, intervals from {bootstrap} resamples of"
+        f" patients; {n_unknown} not estimable; as a table: {out / keys.RESULTS_CSV}",
+        f"bulkrnabert report --metrics {metrics} --summary {cohorts / keys.SUMMARY_JSON} --out REPORT",
+        n_numbers=len(numbers["metrics"]),
+        n_not_estimable=n_unknown,
+        metrics=[_shown(row) for row in numbers["metrics"]],
+        comparisons=numbers["comparisons"],
     )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("task", "scope", "scope_cohort", "method", "role", "metric", "value", "low", "high", "n_patients")
+    return {name: row[name] for name in names}

@@ -9,11 +9,33 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+from bulkrnabert.cli._worker import worker_command
 from bulkrnabert.config import preset_names
 from bulkrnabert.errors import ConfigError
 
+EXAMPLES = {
+    "A cancer-type classifier from an encoder of all samples": (
+        "bulkrnabert finetune --checkpoint checkpoint --cohorts cohorts --splits splits/splits.tsv --task "
+        "cancer_type --out finetuned"
+    ),
+    "Survival in one cohort, settings chosen in each fold": (
+        "bulkrnabert finetune --checkpoint checkpoint --cohorts cohorts --splits splits/splits.tsv --task survival "
+        "--scope TCGA-KIRC --tune 10 --out finetuned.kirc"
+    ),
+}
+GROUPS = {
+    "Inputs": ("checkpoints", "tokens", "cohorts", "splits"),
+    "What to learn": ("tasks", "scope", "label_column", "panel"),
+    "How to learn": ("preset", "task_config", "adapter", "start", "n_trials", "seed"),
+    "Which folds": ("only_folds", "has_final"),
+    "Machine": ("device", "processes", "threads"),
+    "Output": ("out",),
+}
 
-@click.command("finetune")
+
+@stage("finetune", EXAMPLES, GROUPS)
 @click.option(
     "--checkpoint",
     "checkpoints",
@@ -133,7 +155,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     n_processes: int = options.pop("processes")
     n_threads = options.pop("threads") or default_threads(n_processes)
     if n_processes > 1 and not launch.is_worker():
-        launch.launch(_worker_command(ctx), n_processes, {"OMP_NUM_THREADS": str(n_threads)}, "--launch-folder")
+        launch.launch(worker_command(ctx), n_processes, {"OMP_NUM_THREADS": str(n_threads)}, "--launch-folder")
+        _finish(out, options["tasks"])
         return
     if options["label_column"] != keys.COHORT and keys.CANCER_TYPE not in options["tasks"]:
         raise ConfigError("--label-column is for --task cancer_type")
@@ -142,6 +165,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     torch.set_num_threads(n_threads)
     if not launch.is_worker():
         run_finetuning(request)
+        _finish(out, options["tasks"])
         return
     launch.end_with_launcher(launch_folder)
     if device.type == "cuda":
@@ -154,14 +178,12 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _worker_command(ctx: click.Context) -> list[str]:
-    arguments = ["--verbose"] if ctx.find_root().params.get("verbose") else []
-    arguments.append(ctx.command.name or "finetune")
-    for parameter in ctx.command.params:
-        value = ctx.params.get(parameter.name or "")
-        if value is True:
-            arguments.append(parameter.opts[0])
-        elif value is not None and value is not False:
-            values = value if isinstance(value, tuple) else (value,)
-            arguments += [part for item in values for part in (parameter.opts[0], str(item))]
-    return arguments
+def _finish(out: Path, tasks: tuple[str, ...]) -> None:
+    is_one = len(set(tasks)) == 1
+    names = [keys.PREDICTIONS_PARQUET] if is_one else [f"predictions.{task}.parquet" for task in dict.fromkeys(tasks)]
+    finish(
+        out / "model",
+        f"fine-tuned model; out-of-fold predictions: {', '.join(str(out / name) for name in names)}",
+        f"bulkrnabert evaluate --predictions {out / names[0]} …, or bulkrnabert predict --model {out / 'model'} …",
+        predictions=[out / name for name in names],
+    )

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.provenance import code_fingerprint, write_json
 
+EXAMPLES = {
+    "Has the code of two stages changed?": "bulkrnabert fingerprint tokenize pretrain",
+}
 
-@click.command("fingerprint")
+
+@stage("fingerprint", EXAMPLES)
 @click.argument("stages", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON there instead of to standard output.")
 def command(stages: tuple[str, ...], out: Path | None) -> None:
@@ -24,7 +30,11 @@ def command(stages: tuple[str, ...], out: Path | None) -> None:
         hashes = {stage: code_fingerprint(stage) for stage in stages}
     except ValueError as error:
         raise ConfigError(f"{error}; `bulkrnabert --help` lists them") from error
-    if out is None:
-        click.echo(json.dumps(hashes, indent=2))
-    else:
+    if out is not None:
         write_json(out, hashes)
+    finish(
+        out,
+        f"hashes of the code of {len(hashes)} stages",
+        text="" if out is not None else json.dumps(hashes, indent=2),
+        document=hashes,
+    )

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
-logger = logging.getLogger(__name__)
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "The published BulkRNABert": (
+        "bulkrnabert import-weights --params params.joblib --config config.json --out checkpoint"
+    ),
+    "The published MOJO": (
+        "bulkrnabert import-weights --model mojo --params model.safetensors --config config.json --out mojo"
+    ),
+}
 
 
-@click.command("import-weights")
+@stage("import-weights", EXAMPLES)
 @click.option(
     "--model",
     "model_name",
@@ -30,7 +39,7 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--genes",
     type=click.Path(path_type=Path),
-    help="Gene names in model order, one a line. Default: genes.txt or the published list beside --params.",
+    help="Gene names in model order, one a line.  [default: genes.txt or the published list beside --params]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint folder to write.")
 def command(model_name: str, params: Path, config: Path, genes: Path | None, out: Path) -> None:
@@ -46,4 +55,10 @@ def command(model_name: str, params: Path, config: Path, genes: Path | None, out
 
     network = import_checkpoint(params, config, genes, out, model_name)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    logger.info("%s: %d parameters, %d genes written to %s", model_name, n_parameters, network.config.n_genes, out)
+    finish(
+        out,
+        f"checkpoint folder of {model_name}, {n_parameters} parameters, {network.config.n_genes} genes",
+        f"bulkrnabert embed --checkpoint {out} --table TABLE --unit tpm --out emb.h5ad",
+        n_parameters=n_parameters,
+        n_genes=network.config.n_genes,
+    )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "Fill the gaps of a table": (
+        "bulkrnabert impute --checkpoint gexbert --table tpm.tsv --unit tpm --out tpm.filled.tsv"
+    ),
+}
 
 
-@click.command("impute")
+@stage("impute", EXAMPLES)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -39,11 +44,13 @@ def command(checkpoint: Path, table: Path, unit: str, file_format: str, device: 
     """Restore what a table of expression lacks; measured cells stay as they are.
 
     \b
-    Writes, in the layout and the unit of --table, genes that it lacked at the end:
-      OUT                the table, missing cells filled
-      OUT's name with .imputed before the extension   1 where a cell was imputed, else 0
-      OUT's name with .sd before the extension        standard deviation that the model states of each imputed cell
-      OUT's name with .impute.json                    counts, genes added, samples left out, provenance
+    Writes, in the layout and the unit of --table, genes that it lacked last:
+      OUT          the table, missing cells filled
+      .imputed     before OUT's extension: 1 where a cell was imputed, else 0
+      .sd          before OUT's extension: standard deviation that the model
+                   states of each imputed cell
+      .impute.json in its place: counts, genes added, samples left out,
+                   provenance
 
     Deviations are in standard deviations of the gene (z; GexBERT) or in log10(x+1) (BulkRNABert). A sample without any
     value of the model's genes stays as it is and is named; a cell of a gene that the model lacks stays missing. A gene
@@ -59,4 +66,10 @@ def command(checkpoint: Path, table: Path, unit: str, file_format: str, device: 
     require_writable(out)
     impute_file(checkpoint, table, unit, file_format, out, str(torch_device(device)))
     files = written_files(out)
-    logger.info("written to %s; imputed cells: %s, deviations: %s", files.table, files.flags, files.deviations)
+    finish(
+        files.table,
+        f"the table without gaps; imputed cells: {files.flags}, deviations: {files.deviations}",
+        f"how far it can be trusted: bulkrnabert impute-benchmark --checkpoint {checkpoint} …",
+        flags=files.flags,
+        deviations=files.deviations,
+    )

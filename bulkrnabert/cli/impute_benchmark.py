@@ -8,12 +8,21 @@ from typing import Any
 import click
 
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 
 PATTERNS = ("at_random", "whole_genes", "low_expression")
 RATES = tuple(number / 10 for number in range(1, 10))
 
+EXAMPLES = {
+    "A fifth of the cells hidden at random": (
+        "bulkrnabert impute-benchmark --checkpoint gexbert.r0f0 --tokens tokens.r0f0 --pattern at_random --rate "
+        "0.2 --out imputation.json"
+    ),
+}
 
-@click.command("impute-benchmark")
+
+@stage("impute-benchmark", EXAMPLES)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -50,7 +59,12 @@ RATES = tuple(number / 10 for number in range(1, 10))
     help="Held-out samples at most; with thousands of genes some hundreds do.  [default: all]",
 )
 @click.option(
-    "--resamples", "n_resamples", type=click.IntRange(min=10), default=200, show_default=True, help="Of patients."
+    "--resamples",
+    "n_resamples",
+    type=click.IntRange(min=10),
+    default=200,
+    show_default=True,
+    help="Resamples of patients for the 95 % intervals.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
 @device_option
@@ -72,3 +86,8 @@ def command(**options: Any) -> None:
 
     require_writable(options["out"])
     run_imputation(ImputationRequest(**{**options, "device": torch_device(options["device"])}))
+    finish(
+        options["out"],
+        f"{len(options['patterns'])} patterns, {len(options['rates'])} rates",
+        f"bulkrnabert report --findings {options['out']} …",
+    )

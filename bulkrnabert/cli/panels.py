@@ -10,10 +10,30 @@ import click
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
 from bulkrnabert.cli._folds import fold_options
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.config import preset_names
 
+EXAMPLES = {
+    "64 and 256 genes, an encoder of all samples": (
+        "bulkrnabert panels --checkpoint gexbert --tokens tokens --cohorts cohorts --splits splits/splits.tsv "
+        "--size 64 --size 256 --out panels"
+    ),
+    "Your own panel": (
+        "bulkrnabert panels --checkpoint gexbert --tokens tokens --cohorts cohorts --splits splits/splits.tsv "
+        "--chooser list --genes panel.txt --out panels.own"
+    ),
+}
+GROUPS = {
+    "Inputs": ("checkpoints", "tokens", "cohorts", "splits"),
+    "The panels": ("sizes", "choosers", "genes"),
+    "How to learn": ("label_column", "preset", "task_config", "start", "only_folds", "seed"),
+    "Judging": ("baselines", "n_resamples"),
+    "Output": ("out", "device"),
+}
 
-@click.command("panels")
+
+@stage("panels", EXAMPLES, GROUPS)
 @fold_options
 @click.option(
     "--size",
@@ -60,7 +80,12 @@ from bulkrnabert.config import preset_names
     "--fold", "only_folds", multiple=True, help="Run this fold only, as r0f1; may be repeated.  [default: all folds]"
 )
 @click.option(
-    "--resamples", "n_resamples", type=click.IntRange(min=10), default=1000, show_default=True, help="Of patients."
+    "--resamples",
+    "n_resamples",
+    type=click.IntRange(min=10),
+    default=1000,
+    show_default=True,
+    help="Resamples of patients for the 95 % intervals.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
 @device_option
@@ -70,10 +95,12 @@ def command(**options: Any) -> None:
 
     \b
     Writes in --out:
-      panels.json                          accuracy, macro and weighted F1 by size, with intervals by patient
-                                           bootstrap, and the model against each classifier
-      CHOOSER.SIZE/model                   for `bulkrnabert predict`: a member a fold, each with its own panel
-      CHOOSER.SIZE/predictions.parquet     out of fold, for `bulkrnabert evaluate`
+      panels.json                       accuracy, macro and weighted F1 by size
+                                        with intervals by patient bootstrap,
+                                        the model against each classifier
+      CHOOSER.SIZE/model                for `bulkrnabert predict`: a member a
+                                        fold, each with its own panel
+      CHOOSER.SIZE/predictions.parquet  out of fold, for `bulkrnabert evaluate`
     """
     from bulkrnabert.cli._device import torch_device
     from bulkrnabert.evaluate.panel_study import PanelRequest, run_panels
@@ -81,3 +108,9 @@ def command(**options: Any) -> None:
 
     require_writable(options["out"] / "panels.json")
     run_panels(PanelRequest(**{**options, "device": torch_device(options["device"])}))
+    found = options["out"] / "panels.json"
+    finish(
+        found,
+        "accuracy and F1 by size; a folder a panel beside it",
+        f"bulkrnabert report --findings {found} …, or bulkrnabert predict --model {options['out']}/PANEL/model …",
+    )

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import EXIT_BAD_INPUT, ConfigError
 
+EXAMPLES = {
+    "Does the paper's model fit one H100, and for how long?": (
+        "bulkrnabert plan --genes 19062 --samples 10000 --device h100"
+    ),
+    "A small model on this machine": "bulkrnabert plan --preset small --genes 2048 --samples 500 --json",
+}
+GROUPS = {
+    "The model": ("preset", "model_config", "train_config", "steps"),
+    "The data": ("n_genes", "n_samples"),
+    "The machine": ("device", "table", "n_devices", "zero_stage", "mfu", "price_per_hour"),
+}
 
-@click.command("plan")
+
+@stage("plan", EXAMPLES, GROUPS)
 @click.option("--preset", default="paper", show_default=True, help="Shipped model and training settings.")
 @click.option("--model-config", type=click.Path(path_type=Path), help="YAML of model sizes instead of the preset's.")
 @click.option(
@@ -45,7 +58,6 @@ from bulkrnabert.errors import EXIT_BAD_INPUT, ConfigError
     type=click.FloatRange(min=0),
     help="Of one device, any currency.  [default: the table's example for a GPU, none for cpu]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     preset: str,
     model_config: Path | None,
@@ -59,7 +71,6 @@ def command(
     zero_stage: str,
     mfu: float | None,
     price_per_hour: float | None,
-    as_json: bool,
 ) -> int:
     """Plan the pretraining of a BulkRNABert (no other model): peak memory, time and price, and settings that fit.
 
@@ -91,5 +102,13 @@ def command(
             price_per_hour=price_per_hour,
         )
     )
-    click.echo(json.dumps(plan.to_json(), indent=2, allow_nan=False) if as_json else render(plan))
+    finish(
+        None,
+        f"{plan.verdict}: {'it fits' if plan.verdict == 'go' else 'it does not fit'}",
+        "bulkrnabert pretrain --tokens TOKENS --out CKPT"
+        if plan.verdict == "go"
+        else "a smaller model, fewer genes, or more devices",
+        text=render(plan),
+        document=plan.to_json(),
+    )
     return 0 if plan.verdict == "go" else EXIT_BAD_INPUT

@@ -10,6 +10,8 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._device import device_option
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.cli._tables import table_files, table_options
 from bulkrnabert.errors import ConfigError
 
@@ -17,18 +19,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bulkrnabert.downstream.finetuned_folder import FinetunedModel
+    from bulkrnabert.evaluate.labelled import Score
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = {
+    "New samples": "bulkrnabert predict --model finetuned/model --table tpm.tsv --unit tpm --out predictions.tsv",
+    "New patients whose labels are known: how good is it?": (
+        "bulkrnabert predict --model finetuned/model --table tpm.tsv --unit tpm --labels clinical.tsv --out "
+        "predictions.parquet --json"
+    ),
+}
+GROUPS = {
+    "The model and the samples": (
+        *("model_folder", "revision", "table", "unit", "file_format", "methylation", "methylation_unit"),
+    ),
+    "Survival": ("cohort",),
+    "How good it is": ("labels", "label_column", "endpoint"),
+    "Output": ("out", "device"),
+}
 
-@click.command("predict")
+
+@stage("predict", EXAMPLES, GROUPS)
 @click.option(
     "--model",
     "model_folder",
-    type=click.Path(path_type=Path),
     required=True,
-    help="Folder of a fine-tuned model: the `model` folder that `finetune` wrote.",
+    metavar="FOLDER|ID",
+    help="Folder of a fine-tuned model: the `model` folder that `finetune` wrote; or its id on the hub, as owner/name.",
 )
+@click.option("--revision", help="Commit, tag or branch of a model on the hub; a commit gives the same files always.")
 @table_options
 @click.option(
     "--cohort",
@@ -53,10 +73,11 @@ logger = logging.getLogger(__name__)
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write: .parquet (with provenance), .tsv, .csv.",
+    help="File to write: .parquet (with provenance), .tsv, .csv or .h5ad.",
 )
 def command(
-    model_folder: Path,
+    model_folder: str,
+    revision: str | None,
     table: Path | None,
     unit: str | None,
     file_format: str | None,
@@ -78,7 +99,8 @@ def command(
     Writes a row a sample: sample_id; for classes predicted, confidence (0 to 1), confidence_spread and a column
     probability_<class> each; for survival risk (log of the cumulative hazard, higher is worse), risk_spread and
     survival_1y, _3y, _5y (probability of no event by then); missing_share (share of the model's genes that the sample
-    lacks). Spreads are standard deviations over the members. For research, not for decisions about patients.
+    lacks). Spreads are standard deviations over the members. An .h5ad has the columns in obs, named with brb_; where
+    --table is .h5ad, it is a copy of that with them added. For research, not for decisions about patients.
     """
     if label_column is not None and labels is None:
         raise ConfigError("--label-column belongs to --labels")
@@ -89,12 +111,12 @@ def command(
     from bulkrnabert.data.sources.files import read_expression
     from bulkrnabert.downstream.encode import refuse_unknown_omic
     from bulkrnabert.downstream.finetuned_folder import load_finetuned
-    from bulkrnabert.downstream.predict import check_out, predict_tables, write_table
+    from bulkrnabert.downstream.predict import check_out, h5ad_of, predict_tables, write_table
     from bulkrnabert.provenance import describe_run, require_writable
 
     check_out(out)
     require_writable(out)
-    model = load_finetuned(model_folder)
+    model = load_finetuned(model_folder, revision=revision)
     for omic in files:
         refuse_unknown_omic(model.members[0].inputs, omic)
     tables = {
@@ -102,22 +124,35 @@ def command(
         for omic, file in files.items()
     }
     frame = predict_tables(model, tables, cohort, torch_device(device))
-    inputs = {"model": model_folder / keys.CONFIG_JSON}
+    assert model.folder is not None
+    inputs = {"model": model.folder / keys.CONFIG_JSON}
     inputs |= {f"{omic} table": file.path for omic, file in files.items() if file.path.is_file()}
     units = {omic: file.unit for omic, file in files.items()}
-    write_table(frame, out, describe_run("predict", {"unit": units, "cohort": cohort}, inputs))
-    logger.info("%d samples predicted by %d members written to %s", len(frame), len(model.members), out)
+    write_table(frame, out, describe_run("predict", {"unit": units, "cohort": cohort}, inputs), h5ad_of(files))
+    scores: list[Score] = []
     if labels is not None:
         logger.warning(
             "scores of patients that the model was trained on say nothing about new ones, and these files do not tell"
             " which they are; judge by the out-of-fold predictions of finetune, or give new patients only"
         )
-        _print_scores(model, frame, labels, label_column, endpoint)
+        scores = _scores(model, frame, labels, label_column, endpoint)
+    finish(
+        out,
+        f"{len(frame)} samples predicted by {len(model.members)} members",
+        "which genes it rests on: bulkrnabert attribute --model "
+        f"{model_folder} --table {table} --unit '{unit}' --out ATTRIBUTIONS"
+        if table is not None
+        else "",
+        text="\n".join(f"{one.metric}\t{one.value:.4f}\t{one.n_samples} samples" for one in scores),
+        n_samples=len(frame),
+        n_members=len(model.members),
+        scores=[{"metric": one.metric, "value": one.value, "n_samples": one.n_samples} for one in scores],
+    )
 
 
-def _print_scores(
+def _scores(
     model: FinetunedModel, frame: pd.DataFrame, labels: Path, label_column: str | None, endpoint: str
-) -> None:
+) -> list[Score]:
     from bulkrnabert.data.clinical import read_clinical_table
     from bulkrnabert.evaluate.labelled import score_classes, score_risk
 
@@ -130,5 +165,4 @@ def _print_scores(
         raise ConfigError("--label-column: this model predicts no classes")
     if model.task(keys.SURVIVAL) is not None:
         scores += score_risk(frame, clinical)
-    for score in scores:
-        click.echo(f"{score.metric}\t{score.value:.4f}\t{score.n_samples} samples")
+    return scores

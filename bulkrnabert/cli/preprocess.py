@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bulkrnabert.cli._grouped_help import grouped
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
     from bulkrnabert.data.gene_lists import MissingGenes
     from bulkrnabert.data.sources.sesame import Arrays
 
-logger = logging.getLogger(__name__)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 GROUPS = {
     "Inputs": ("raw_folders", "samplesheet"),
@@ -33,9 +32,15 @@ GROUPS = {
     "Methylation": ("probe_annotation", "arrays", "max_missing_probes", "methylation_vocabulary"),
     "Output": ("out", "check_only"),
 }
+EXAMPLES = {
+    "A download and its endpoint": "bulkrnabert preprocess --raw raw --endpoint OS --out cohorts",
+    "One table of your own, with its clinical table": (
+        "bulkrnabert preprocess --table tpm.tsv --unit tpm --cohort MINE --clinical clinical.tsv --out cohorts"
+    ),
+}
 
 
-@click.command("preprocess", cls=grouped(GROUPS))
+@stage("preprocess", EXAMPLES, GROUPS)
 @click.option(
     "--raw",
     "raw_folders",
@@ -176,7 +181,11 @@ GROUPS = {
     "--out", type=click.Path(path_type=Path), help="Folder to write; an older cohorts folder is replaced as a whole."
 )
 @click.option(
-    "--check-only", is_flag=True, help="Check sheet, ids, units, clinical tables and gene lists, then stop; no output."
+    "--check-only",
+    "--dry-run",
+    "check_only",
+    is_flag=True,
+    help="Check sheet, ids, units, clinical tables and gene lists, say what would be written, write nothing.",
 )
 def command(
     raw_folders: tuple[Path, ...],
@@ -261,10 +270,27 @@ def command(
         PlanOptions(vocabulary, methylation_vocabulary, missing_genes, min_coverage, genes, rescale_tpm, policy),
     )
     if check_only or out is None:
-        for part in plan.parts:
-            n_samples = sum(len(source.samples) for source in part.sources)
-            logger.info(
-                "checked: %s, %d samples, %d genes, stored as %s", part.modality, n_samples, len(part.genes), part.unit
-            )
+        parts = [
+            {
+                "modality": part.modality,
+                "n_samples": sum(len(source.samples) for source in part.sources),
+                "n_genes": len(part.genes),
+                "unit": part.unit,
+            }
+            for part in plan.parts
+        ]
+        checked = "; ".join(
+            f"checked: {part['modality']}, {part['n_samples']} samples, {part['n_genes']} genes, stored as"
+            f" {part['unit']}"
+            for part in parts
+        )
+        finish(None, f"{checked}; nothing was written", "the same with --out, without --check-only", modalities=parts)
         return
-    logger.info("%s: %s", out, told(plan, write_cohorts(plan, out)))
+    summary = write_cohorts(plan, out)
+    finish(
+        out,
+        told(plan, summary),
+        f"bulkrnabert split --cohorts {out} --out SPLITS",
+        cohorts=summary["cohorts"],
+        rejected=summary["rejected"],
+    )

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bulkrnabert.cli._device import default_threads, device_option, torch_device
+from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._result import finish
+from bulkrnabert.cli._worker import worker_command
 from bulkrnabert.config import preset_names
 from bulkrnabert.errors import ConfigError
+from bulkrnabert.keys import BULKRNABERT, RECORDS_JSONL
+from bulkrnabert.logs import is_main_process
+
+if TYPE_CHECKING:
+    from bulkrnabert.train.run import RunPlan
+
+EXAMPLES = {
+    "Look first: sizes and steps, nothing is written": (
+        "bulkrnabert pretrain --tokens tokens --preset small --out checkpoint --dry-run"
+    ),
+    "On a laptop": "bulkrnabert pretrain --tokens tokens --preset small --out checkpoint",
+    "On four GPUs, in a job of one day": (
+        "bulkrnabert pretrain --tokens tokens --preset paper --processes 4 --time-limit 1-00:00:00 --out checkpoint"
+    ),
+}
+GROUPS = {
+    "What to learn from": ("tokens", "start_from", "new_share"),
+    "Sizes and settings": ("preset", "model_config", "train_config", "steps", "seed"),
+    "Machine": ("engine", "zero_stage", "processes", "device", "threads"),
+    "Stopping and going on": ("time_limit", "checkpoint_dir"),
+    "Output": ("out", "dry_run"),
+}
 
 
-@click.command("pretrain")
+@stage("pretrain", EXAMPLES, GROUPS)
 @click.option(
     "--tokens",
     type=click.Path(path_type=Path),
@@ -51,19 +77,21 @@ from bulkrnabert.errors import ConfigError
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Processes on this machine, one a GPU, through torchrun. [default: 1, or as torchrun was told]",
+    help="Processes on this machine, one a GPU, through torchrun.  [default: 1, or as torchrun was told]",
 )
 @device_option
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads a process. [default: OMP_NUM_THREADS, or all]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads a process.  [default: OMP_NUM_THREADS, or all]"
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything drawn.")
 @click.option(
     "--checkpoint-dir",
     type=click.Path(path_type=Path),
-    help="Where the state of unfinished work is kept, and found again by the same command. [default: OUT.state]",
+    help="Where the state of unfinished work is kept, and found again by the same command.  [default: OUT.state]",
 )
 @click.option(
     "--time-limit",
-    help="Seconds, HH:MM:SS or D-HH:MM:SS: checkpoint and stop with status 75 in time before it. [default: none]",
+    help="Seconds, HH:MM:SS or D-HH:MM:SS: checkpoint and stop with status 75 in time before it.  [default: none]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint folder to write.")
 @click.option(
@@ -78,6 +106,7 @@ from bulkrnabert.errors import ConfigError
     help="Share of each batch for patients that --start-from was not trained on; the rest is a replay of the others.  "
     "[default: every sample counts the same]",
 )
+@dry_run_option
 @click.option("--launch-folder", type=click.Path(path_type=Path), hidden=True)
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
@@ -102,7 +131,10 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     time_limit_s = None if options["time_limit"] is None else parse_duration(options["time_limit"])
     settings = _settings(options, is_worker=launch.is_worker())
     n_threads = options["threads"] or default_threads(settings.n_processes)
-    plan = plan_run(settings)
+    plan = plan_run(settings, makes_folders=not options["dry_run"])
+    if options["dry_run"]:
+        _finish_dry(plan, options)
+        return
     if settings.engine == "deepspeed" and not launch.is_worker():
         from bulkrnabert.train.engine_deepspeed import require_deepspeed
 
@@ -110,7 +142,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         environment = {"OMP_NUM_THREADS": str(n_threads)}
         if settings.device == "cpu":
             environment["DS_ACCELERATOR"] = "cpu"
-        launch.launch(_worker_command(ctx), settings.n_processes, environment, "--launch-folder")
+        launch.launch(worker_command(ctx), settings.n_processes, environment, "--launch-folder")
+        _finish(settings.out, str(options["tokens"]))
         return
     if launch.is_worker():
         launch.end_with_launcher(launch_folder)
@@ -118,6 +151,52 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     stop.install_signals()
     _make_deterministic(n_threads)
     launch.report_outcome(launch_folder, lambda: run_plan(plan, stop))
+    if launch_folder is None and is_main_process():
+        _finish(settings.out, str(options["tokens"]))
+
+
+def _finish_dry(plan: RunPlan, options: dict[str, Any]) -> None:
+    settings, parts = plan.settings, plan.recipe.data.parts
+    step = plan.states.check()
+    facts: dict[str, Any] = {
+        "model": plan.tokens.model,
+        "n_samples": len(parts.fit_idx),
+        "n_validation_samples": len(parts.validation_idx),
+        "n_genes": len(plan.tokens.gene_ids),
+        "steps": plan.train.steps,
+        "first_step": step,
+        "global_batch_size": plan.train.global_batch_size,
+        "n_processes": settings.n_processes,
+        "engine": settings.engine,
+        "device": settings.device,
+        "state_folder": settings.state_folder,
+    }
+    what = (
+        f"{facts['model']}, {facts['n_genes']} genes, {facts['n_samples']} samples to learn from and"
+        f" {facts['n_validation_samples']} for validation; steps {step} to {facts['steps']} of"
+        f" {facts['global_batch_size']} samples, by {settings.engine} on {settings.n_processes} x {settings.device}"
+    )
+    sizes = f"--genes {facts['n_genes']} --samples {facts['n_samples']} --steps {facts['steps']}"
+    finish(
+        None,
+        f"nothing was written; would go to {settings.out}: {what}",
+        f"memory and time: bulkrnabert plan --preset {options['preset']} {sizes}"
+        if plan.tokens.model == BULKRNABERT
+        else "the same without --dry-run",
+        **facts,
+    )
+
+
+def _finish(out: Path, tokens: str) -> None:
+    lines = (out / RECORDS_JSONL).read_text(encoding="utf-8").splitlines()
+    summaries = [record for record in map(json.loads, lines) if record["kind"] == "summary"]
+    finish(
+        out,
+        "checkpoint folder; its README.md says what was learnt from",
+        f"bulkrnabert embed --checkpoint {out} --cohorts COHORTS --out emb.h5ad",
+        tokens=tokens,
+        summary=summaries[-1],
+    )
 
 
 def _settings(options: dict[str, Any], is_worker: bool) -> Any:
@@ -148,16 +227,6 @@ def _settings(options: dict[str, Any], is_worker: bool) -> Any:
         start_from=options["start_from"],
         new_share=options["new_share"],
     )
-
-
-def _worker_command(ctx: click.Context) -> list[str]:
-    arguments = ["--verbose"] if ctx.find_root().params.get("verbose") else []
-    arguments.append(ctx.command.name or "pretrain")
-    for parameter in ctx.command.params:
-        value = ctx.params.get(parameter.name or "")
-        if value is not None:
-            arguments += [parameter.opts[0], str(value)]
-    return arguments
 
 
 def _make_deterministic(n_threads: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,12 +9,23 @@ from typing import Literal
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "Cancer types from embeddings, beside all baselines": (
+        "bulkrnabert probe --embeddings emb.h5ad --cohorts cohorts --splits splits/splits.tsv --task cancer_type "
+        "--out probe.parquet"
+    ),
+    "Survival, an encoder a fold": (
+        "bulkrnabert probe --embeddings emb.r0f0.h5ad --embeddings emb.r0f1.h5ad --cohorts cohorts --splits "
+        "splits/splits.tsv --task survival --baselines fast --out survival.parquet"
+    ),
+}
 
 
-@click.command("probe")
+@stage("probe", EXAMPLES)
 @click.option(
     "--cohorts",
     type=click.Path(path_type=Path),
@@ -110,12 +120,12 @@ def command(
         not_estimable=found[-1].not_estimable,
     )
     write_predictions(together, out)
-    logger.info(
-        "%s, scope %s: %d samples in %d folds, %d methods",
-        task,
-        scope,
-        len(job.rows),
-        len(job.folds),
-        together.frame["method"].nunique(),
+    n_methods = int(together.frame["method"].nunique())
+    finish(
+        out,
+        f"{task}, scope {scope}: {len(job.rows)} samples in {len(job.folds)} folds, {n_methods} methods",
+        f"bulkrnabert evaluate --predictions {out} --cohorts {cohorts} --splits {splits_path} --out NUMBERS",
+        n_samples=len(job.rows),
+        n_folds=len(job.folds),
+        n_methods=n_methods,
     )
-    logger.info("written to %s; next: bulkrnabert evaluate --predictions %s", out, out)

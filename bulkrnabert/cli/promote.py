@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +9,30 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bulkrnabert.downstream.predictions import Predictions
     from bulkrnabert.evaluate.promotion import NewCohort
 
-logger = logging.getLogger(__name__)
-
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+EXAMPLES = {
+    "Does the new run take the place of the old one?": (
+        "bulkrnabert promote --champion results.2024 --challenger results.2025 --cohorts results.2025/cohorts "
+        "--out decision"
+    ),
+}
+GROUPS = {
+    "The runs": ("champions", "challengers", "cohorts", "changes"),
+    "The rule": ("method", "margin", "bootstrap", "seed"),
+    "MLflow": ("tracking_uri", "model_name"),
+    "Output": ("out", "dry_run"),
+}
 
 
-@click.command("promote")
+@stage("promote", EXAMPLES, GROUPS)
 @click.option(
     "--champion",
     "champions",
@@ -63,6 +74,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "--model-name", default="bulkrnabert", show_default=True, help="Name of the registered model in --tracking-uri."
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@dry_run_option
 def command(
     champions: tuple[Path, ...],
     challengers: tuple[Path, ...],
@@ -75,6 +87,7 @@ def command(
     tracking_uri: str | None,
     model_name: str,
     out: Path,
+    dry_run: bool,
 ) -> None:
     """Decide whether a challenger takes the champion's place; exit status 0 either way.
 
@@ -86,18 +99,31 @@ def command(
     Writes decision.json ("promote", "reason", the rule, every number) and DECISION.md.
     """
     from bulkrnabert.evaluate.promotion import Judgement, decide
-    from bulkrnabert.evaluate.promotion_text import write_decision
+    from bulkrnabert.evaluate.promotion_text import decision_values, write_decision
     from bulkrnabert.provenance import require_writable
 
-    require_writable(out / keys.DECISION_JSON)
+    if not dry_run:
+        require_writable(out / keys.DECISION_JSON)
     ours, theirs = _read(champions, "--champion"), _read(challengers, "--challenger")
     decision = decide(ours, theirs, Judgement(margin, bootstrap, seed, method), _profiles(cohorts, ours))
+    text = f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}"
+    document = decision_values(decision)
+    if dry_run:
+        following = "the same without --dry-run"
+        finish(None, f"nothing was written; {text}", following, text=text, document=document)
+        return
     write_decision(out, decision, "" if changes is None else changes.read_text(encoding="utf-8"))
     if tracking_uri is not None:
         from bulkrnabert.evaluate.champion import follow_decision
 
         follow_decision(tracking_uri, model_name, champions, challengers, decision, out)
-    click.echo(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}")
+    finish(
+        out / keys.DECISION_MD,
+        "the decision, and every number behind it",
+        f"serve {challengers[0] if decision.promote else champions[0]}",
+        text=text,
+        document=document,
+    )
 
 
 def _read(folders: tuple[Path, ...], option: str) -> list[Predictions]:

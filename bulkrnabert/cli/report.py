@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
 
-logger = logging.getLogger(__name__)
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
+EXAMPLES = {
+    "The page of a run": (
+        "bulkrnabert report --metrics numbers/metrics.json --summary cohorts/summary.json --checkpoint checkpoint "
+        "--rejected cohorts/rejected.tsv --out report"
+    ),
+}
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command("report")
+@stage("report", EXAMPLES)
 @click.option("--metrics", type=_FILE, required=True, help="Numbers that `evaluate` wrote: metrics.json.")
 @click.option("--summary", type=_FILE, required=True, help="What `preprocess` kept and left out: summary.json.")
 @click.option(
@@ -23,6 +30,12 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     multiple=True,
     help="Checkpoint folder of one encoder (provenance.json, records.jsonl), for its training curves. Repeat for each.",
 )
+@click.option(
+    "--embedding-maps",
+    "maps_file",
+    type=_FILE,
+    help="Embeddings in two dimensions that `evaluate` wrote, for the explorer: embedding_maps.json.",
+)
 @click.option("--rejected", type=_FILE, help="Every sample that was left out: rejected.tsv.")
 @click.option("--survival", type=_FILE, help="Endpoints of every cohort, and who is out: survival.tsv.")
 @click.option("--doctor", type=_FILE, help="What `doctor` said of the own tables: doctor.json.")
@@ -31,7 +44,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "finding_files",
     type=_FILE,
     multiple=True,
-    help="What `panels`, `impute-benchmark`, `anchors`, `biomarkers` or `cross-modal` found (JSON). Repeat for each.",
+    help="What `panels`, `impute-benchmark`, `anchors`, `biomarkers`, `cross-modal` or `attribute` found (JSON). Repeat"
+    " for each.",
 )
 @click.option(
     "--run", "run_file", type=_FILE, help="Facts about the run: run.json (version, command, parameters, software)."
@@ -49,6 +63,7 @@ def command(
     metrics: Path,
     summary: Path,
     checkpoints: tuple[Path, ...],
+    maps_file: Path | None,
     rejected: Path | None,
     survival: Path | None,
     doctor: Path | None,
@@ -60,9 +75,10 @@ def command(
     """Make the report of a run. It computes nothing: every number comes from metrics.json.
 
     Writes to OUT: report.html (one page that needs no network), results.csv (the same numbers, one a line) and
-    bulkrnabert_mqc.json (a table for MultiQC).
+    bulkrnabert_mqc.json with its sections (for MultiQC).
     """
     from bulkrnabert.evaluate import artefacts, data_artefacts
+    from bulkrnabert.evaluate.embedding_maps import read_maps
     from bulkrnabert.evaluate.findings import read_findings
     from bulkrnabert.report.page import write_report
 
@@ -75,12 +91,13 @@ def command(
         endpoints=data_artefacts.read_endpoints(survival),
         diagnoses=data_artefacts.read_diagnoses(doctor),
         findings=read_findings(finding_files),
+        maps=read_maps(maps_file),
     )
     page = write_report(inputs, out, small_cells)
-    logger.info(
-        "%s: %d numbers of %d cohorts, %d encoders",
+    n_numbers = len(inputs.numbers.metrics)
+    finish(
         page,
-        len(inputs.numbers.metrics),
-        len(inputs.summary.cohorts),
-        len(inputs.encoders),
+        f"{n_numbers} numbers of {len(inputs.summary.cohorts)} cohorts, {len(inputs.encoders)} encoders",
+        "open it in a browser",
+        n_numbers=n_numbers,
     )

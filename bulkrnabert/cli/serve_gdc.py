@@ -8,12 +8,18 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.cli._look import stage
 from bulkrnabert.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = {
+    "A portal of your own, for a try": "bulkrnabert serve-gdc --port 8080 --study study.json",
+    "One whose third file breaks off": "bulkrnabert serve-gdc --port 8080 --faults faults.json --log requests.jsonl",
+}
 
-@click.command("serve-gdc")
+
+@stage("serve-gdc", EXAMPLES, has_json=False)
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port on 127.0.0.1; 0 for any free one.  [required]")
 @click.option(
     "--study",
@@ -53,7 +59,13 @@ def command(port: int | None, study: Path | None, faults: Path | None, list_faul
     try:
         with serve(world, script, port, log=log) as handle:
             logger.info(
-                "serving %d projects and %d files at %s", len(world.project_ids), len(world.all_files), handle.url
+                "serving %d projects and %d files at %s (Ctrl-C ends it); next: bulkrnabert download --api %s"
+                " --projects %s --out RAW",
+                len(world.project_ids),
+                len(world.all_files),
+                handle.url,
+                handle.url,
+                world.project_ids[0],
             )
             threading.Event().wait()
     except OSError as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -19,9 +21,22 @@ logger = logging.getLogger(__name__)
 
 ANY = "any"
 PAIRED = "paired"
+EXAMPLES = {
+    "Five folds; an encoder each, which never saw its patients": "bulkrnabert split --cohorts cohorts --out splits",
+    "One cohort is tested by what the others taught": (
+        "bulkrnabert split --cohorts cohorts --leave-out TCGA-KIRC --out splits"
+    ),
+}
+GROUPS = {
+    "Samples": ("cohorts", "modalities"),
+    "Folds": ("protocol", "folds", "repeats", "seed", "left_out"),
+    "Folds from elsewhere": ("published", "form", "frozen"),
+    "What is predicted": ("label_column", "min_events"),
+    "Output": ("out", "dry_run"),
+}
 
 
-@click.command("split")
+@stage("split", EXAMPLES, GROUPS)
 @click.option(
     "--cohorts",
     type=click.Path(path_type=Path),
@@ -93,6 +108,7 @@ PAIRED = "paired"
     help="splits.tsv of an earlier run, in place of drawing: its patients keep their folds, new ones are dealt out.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@dry_run_option
 def command(
     cohorts: Path,
     modalities: tuple[str, ...],
@@ -107,6 +123,7 @@ def command(
     min_events: int,
     frozen: Path | None,
     out: Path,
+    dry_run: bool,
 ) -> None:
     """Draw patient-grouped folds, stratified by cohort and event; or hold out cohorts; or read published splits.
 
@@ -134,7 +151,8 @@ def command(
         raise ConfigError(
             "--protocol paper draws its own test parts: use leak-free or transductive with --published or --leave-out"
         )
-    require_writable(out / keys.SPLITS_TSV)
+    if not dry_run:
+        require_writable(out / keys.SPLITS_TSV)
     present = modalities_of(cohorts)
     is_paired = PAIRED in modalities
     if is_paired or ANY in modalities:
@@ -157,7 +175,8 @@ def command(
     if published is not None:
         matched = match_published(samples, read_published(published, form))
         splits = matched.splits
-        splitting.write_tsv(matched.unmatched, out / keys.UNMATCHED_TSV)
+        if not dry_run:
+            splitting.write_tsv(matched.unmatched, out / keys.UNMATCHED_TSV)
     elif frozen is not None:
         splits = extend_splits(splitting.read_splits(frozen), samples, clinical, seed, label_column)
     elif left_out:
@@ -168,21 +187,29 @@ def command(
         splits = splitting.make_splits(samples, clinical, folds, 1 if repeats is None else repeats, seed, label_column)
     plan = plan_jobs(splits, clinical, label_column, min_events)
     encoders = splits.split_ids(protocol)
+    n_patients = int(splits.frame[keys.PATIENT_ID].nunique())
+    what = (
+        f"{len(splits.frame)} samples of {n_patients} patients, {len(splits.judged)} judged,"
+        f" {splits.n_repeats} repeats of {splits.n_folds} folds; {len(plan.jobs)} probe jobs,"
+        f" {len(plan.skipped)} skipped; {len(encoders)} encoders ({protocol})"
+    )
+    facts: dict[str, Any] = {
+        "n_samples": len(splits.frame),
+        "n_patients": n_patients,
+        "n_judged": len(splits.judged),
+        "n_repeats": splits.n_repeats,
+        "n_folds": splits.n_folds,
+        "encoders": encoders,
+        "jobs": plan.jobs[["task", "scope"]].to_dict("records"),
+        "skipped": plan.skipped.to_dict("records"),
+    }
+    if dry_run:
+        finish(None, f"nothing was written; would go to {out}: {what}", "the same without --dry-run", **facts)
+        return
     splitting.write_tsv(splits.frame, out / keys.SPLITS_TSV)
     splitting.write_tsv(plan.jobs, out / keys.JOBS_TSV)
     splitting.write_tsv(plan.skipped, out / keys.SKIPPED_TSV)
     splitting.write_tsv(pd.DataFrame({"split_id": encoders}), out / keys.ENCODERS_TSV)
-    logger.info(
-        "%d samples of %d patients, %d judged, %d repeats of %d folds; %d probe jobs, %d skipped; %d encoders (%s)",
-        len(splits.frame),
-        splits.frame[keys.PATIENT_ID].nunique(),
-        len(splits.judged),
-        splits.n_repeats,
-        splits.n_folds,
-        len(plan.jobs),
-        len(plan.skipped),
-        len(encoders),
-        protocol,
-    )
-    following = f"; next: bulkrnabert tokenize --splits {out / keys.SPLITS_TSV}" if keys.RNASEQ in modalities else ""
-    logger.info("written to %s%s", out, following)
+    table = out / keys.SPLITS_TSV
+    following = f"bulkrnabert tokenize --cohorts {cohorts} --splits {table} --split-id {encoders[0]} --out TOKENS"
+    finish(table, what, following if keys.RNASEQ in modalities else "", **facts)

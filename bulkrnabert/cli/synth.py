@@ -7,10 +7,26 @@ from pathlib import Path
 
 import click
 
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
+
 logger = logging.getLogger(__name__)
 
+EXAMPLES = {
+    "Four cohorts with survival, and what downloads them": "bulkrnabert synth --out study.json",
+    "Small, with gene and probe annotations": (
+        "bulkrnabert synth --cohorts 2 --patients-per-cohort 20 --genes 300 --seed 1 --annotation-out annotation "
+        "--out study.json"
+    ),
+}
+GROUPS = {
+    "Sizes": ("cohorts", "patients_per_cohort", "genes", "probes", "normal_share", "full_rows", "seed"),
+    "What is odd about it": ("oddities", "more_oddities", "release", "unreleased_cohorts", "withdrawn", "spoil"),
+    "Output": ("out", "annotation_out", "gtex_out", "gtex_donors"),
+}
 
-@click.command("synth")
+
+@stage("synth", EXAMPLES, GROUPS)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Study file to write (JSON)."
 )
@@ -124,14 +140,6 @@ def command(
         **sizes,
     )
     study.save(out)
-    logger.info(
-        "wrote %s: %d cohorts, %d patients, %d files, seed %d",
-        out,
-        cohorts,
-        len(study.patients),
-        len(study.all_files),
-        seed,
-    )
     if annotation_out is not None:
         write_annotation(annotation_out, study.gene_table(), study.probe_table())
         logger.info(
@@ -140,6 +148,14 @@ def command(
     if gtex_out is not None:
         written = write_gtex(gtex_out, seed, study.genes, gtex_donors)
         logger.info("wrote %s: %d donors, %s", gtex_out, gtex_donors, written.tpm.name)
+    finish(
+        out,
+        f"{cohorts} cohorts, {len(study.patients)} patients, {len(study.all_files)} files, seed {seed}",
+        f"bulkrnabert download --api embedded:{out} --projects {','.join(study.project_ids[:2])} --out RAW",
+        projects=study.project_ids,
+        n_patients=len(study.patients),
+        n_files=len(study.all_files),
+    )
 
 
 def _spoilt(text: str) -> tuple[str, str]:

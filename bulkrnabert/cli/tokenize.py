@@ -10,6 +10,8 @@ import click
 from click.core import ParameterSource
 
 from bulkrnabert import keys
+from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,8 +21,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = {
+    "For an encoder that never sees fold 0": (
+        "bulkrnabert tokenize --cohorts cohorts --splits splits/splits.tsv --split-id r0f0 --out tokens.r0f0"
+    ),
+    "For MOJO, every sample": (
+        "bulkrnabert tokenize --cohorts cohorts --splits splits/splits.tsv --model mojo --out tokens.mojo"
+    ),
+}
 
-@click.command("tokenize")
+
+@stage("tokenize", EXAMPLES)
 @click.option(
     "--cohorts",
     type=click.Path(path_type=Path),
@@ -110,12 +121,14 @@ def command(
     else:
         tokens = _of_expression(cohorts, splits, split_id, model, max_genes, missing_genes)
     write_tokens(out, tokens)
-    logger.info(
-        "%d samples x %d genes%s written to %s",
-        len(tokens.samples),
-        len(tokens.gene_ids),
-        f" of {' and '.join(tokens.omics)}" if len(tokens.omics) > 1 else "",
+    of_omics = f" of {' and '.join(tokens.omics)}" if len(tokens.omics) > 1 else ""
+    finish(
         out / keys.TOKENS_PARQUET,
+        f"{len(tokens.samples)} samples x {len(tokens.gene_ids)} genes{of_omics}",
+        f"bulkrnabert pretrain --tokens {out} --out CKPT",
+        n_samples=len(tokens.samples),
+        n_genes=len(tokens.gene_ids),
+        split_id=split_id,
     )
 
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+EXAMPLES = {
+    "Into a folder that MLflow opens": (
+        "bulkrnabert track --metrics results/metrics.json --checkpoint results/encoders/r0f0 --report "
+        "results/report.html --out mlflow"
+    ),
+    "A training that goes on, to a server": (
+        "bulkrnabert track --follow checkpoint.state/records.jsonl --tracking-uri http://127.0.0.1:5000 --name night"
+    ),
+}
+GROUPS = {
+    "A finished run": ("metrics", "checkpoints", "predictions", "run_file", "report"),
+    "A training that goes on": ("follow", "name"),
+    "MLflow": ("experiment", "tracking_uri", "patience"),
+    "Output": ("out", "dry_run"),
+}
 
 
-@click.command("track")
+@stage("track", EXAMPLES, GROUPS)
 @click.option("--metrics", type=_FILE, help="Numbers that `evaluate` wrote: metrics.json.  [required without --follow]")
 @click.option(
     "--follow",
@@ -49,13 +64,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--experiment", default="bulkrnabert", show_default=True, help="Name of the MLflow experiment.")
 @click.option(
     "--tracking-uri",
-    help="Address of an MLflow server (http://…), to send the run there. Default: no server, a folder of its own.",
+    help="Address of an MLflow server (http://…), to send the run there.  [default: no server, a folder of its own]",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write; an older one is replaced.  [required without --follow]",
 )
+@dry_run_option
 def command(
     metrics: Path | None,
     follow: Path | None,
@@ -68,6 +84,7 @@ def command(
     experiment: str,
     tracking_uri: str | None,
     out: Path | None,
+    dry_run: bool,
 ) -> None:
     """Import a finished run into MLflow: a parent run, and a nested run for each pretraining and each probe job.
 
@@ -80,17 +97,27 @@ def command(
     from bulkrnabert.evaluate import tracking, tracking_live
 
     if follow is not None:
+        if dry_run:
+            raise ConfigError("--dry-run is for a finished run: --follow sends records as they come")
         if tracking_uri is None or metrics is not None or out is not None:
             raise ConfigError("--follow sends records to --tracking-uri and writes nothing: leave --metrics, --out out")
         is_over = tracking_live.parent_is_gone()
         tracking_live.follow_records(follow, tracking_uri, experiment, name, patience_s=patience, is_over=is_over)
+        finish(None, f"{follow} is over and sent", f"open {tracking_uri}")
         return
     if metrics is None or out is None:
         raise click.UsageError("--metrics and --out are missing: give the numbers of the run and a folder to write")
     tracked = tracking.TrackedRun(metrics, checkpoints, predictions, run_file, report)
+    if dry_run:
+        contents = tracking.read_contents(tracked)
+        counts: dict[str, Any] = {"n_pretrainings": len(contents.encoders), "n_probe_jobs": len(contents.jobs)}
+        what = f"a run with {len(contents.encoders)} pretrainings and {len(contents.jobs)} probe jobs"
+        place = tracking_uri or out
+        finish(None, f"nothing was written; would go to {place}: {what}", "the same without --dry-run", **counts)
+        return
     if tracking_uri is None:
         tracking.write_folder(tracked, out, experiment)
-        logger.info("open it with: %s", tracking.server_command(str(out)))
+        finish(out, "the run in MLflow's own form", tracking.server_command(str(out)))
     else:
         tracking.send_to_server(tracked, out, experiment, tracking_uri, patience)
-        logger.info("%s written; the run is on the server", out / tracking.RECEIPT)
+        finish(out / tracking.RECEIPT, "receipt of the run on the server", f"open {tracking_uri}")

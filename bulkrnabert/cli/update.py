@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bulkrnabert.cli._look import dry_run_option, stage
 from bulkrnabert.cli._portal_address import api_name, portal_address
+from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import CHANGES_MD, PUBLIC_GDC_API
 
 if TYPE_CHECKING:
     from bulkrnabert.data.sources.gdc_rules import Modality
 
-logger = logging.getLogger(__name__)
+EXAMPLES = {
+    "Has the portal changed since the download?": "bulkrnabert update --raw raw --dry-run",
+    "Everything that a retraining would change, for a script": (
+        "bulkrnabert update --raw raw --checkpoint checkpoint --out changes --json"
+    ),
+}
 
 
-@click.command("update")
+@stage("update", EXAMPLES)
 @click.option(
     "--raw",
     type=click.Path(path_type=Path, exists=True),
@@ -53,8 +58,7 @@ logger = logging.getLogger(__name__)
     multiple=True,
     help="To look for beside those of --raw; repeat.  [default: rnaseq, without --raw]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what changed and write nothing.")
-@click.option("--json", "as_text", is_flag=True, help="Print changes.json to standard output.")
+@dry_run_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 def command(
     raw: tuple[Path, ...],
@@ -63,7 +67,6 @@ def command(
     projects: str,
     modalities: tuple[Modality, ...],
     dry_run: bool,
-    as_text: bool,
     out: Path | None,
 ) -> None:
     """Say what a retraining would change; fetch nothing.
@@ -91,9 +94,10 @@ def command(
         found = compare_with_portal(client, baseline, projects.split(","), wanted, api_name(api))
     if out is not None and not dry_run:
         write_update(out, found)
-    if as_text:
-        click.echo(json.dumps(as_json(found), indent=2))
-    else:
-        click.echo(summary_line(found))
-    if not found.is_nothing and out is not None and not dry_run:
-        logger.info("%s says it in words; next: a run with --mode retrain, see docs/retraining.md", out / CHANGES_MD)
+    finish(
+        None if out is None or dry_run else out / CHANGES_MD,
+        "nothing was written" if dry_run else "the changes in words",
+        "" if found.is_nothing else "a run with --mode retrain, see docs/retraining.md",
+        text=summary_line(found),
+        document=as_json(found),
+    )

@@ -75,5 +75,5 @@ def test_bad_input_exits_2_with_one_message(
 
 def test_help_names_units_and_outputs(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["preprocess", "--help"]) == 0
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     assert all(word in text for word in ("log2(tpm+0.001)", "rejected.tsv", "days", "default: OS"))

@@ -422,3 +422,14 @@ def test_help_is_quick_and_teaches() -> None:
     for word in ("tiny", "HH:MM:SS", "status 75", "default: 1"):
         assert word in text
     assert "launch-folder" not in text
+
+
+def test_a_dry_run_writes_nothing(inputs: Path, tmp_path: Path) -> None:
+    given = arguments(inputs, tmp_path / "deep" / "out", "--steps", "7", "--dry-run", "--json")
+    result = CliRunner().invoke(command, given, catch_exceptions=False)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["n_samples"] + found["n_validation_samples"] == 32 and found["n_genes"] == 40
+    assert (found["first_step"], found["steps"], found["out"]) == (0, 7, None)
+    assert found["next"].startswith("memory and time: bulkrnabert plan --preset small --genes 40 --samples ")
+    assert not list(tmp_path.iterdir())

@@ -57,6 +57,15 @@ def test_a_server_is_used_when_one_is_named(study: Any, tmp_path: Path, monkeypa
     assert list(tracked.predictions) == study.predictions
 
 
+def test_a_dry_run_says_what_would_be_sent(study: Any, tmp_path: Path) -> None:
+    more = ["--tracking-uri", "http://127.0.0.1:1", "--dry-run", "--json"]
+    result = CliRunner().invoke(command, [*arguments(study, tmp_path / "out"), *more], catch_exceptions=False)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["n_pretrainings"] == 1 and found["n_probe_jobs"] == len(study.predictions)
+    assert "http://127.0.0.1:1" in found["what"] and not list(tmp_path.iterdir())
+
+
 def test_a_broken_file_leaves_nothing(study: Any, tmp_path: Path) -> None:
     broken = tmp_path / "metrics.json"
     broken.write_text("{")
