@@ -19,6 +19,7 @@ NOISE_FACTORS = (1.0, 2.0, 4.0, 8.0)
 FACTOR_SHARES = (1, 2, 4, 8, 16)
 INNER_SHARE = 0.1
 MOST_INNER = 100
+LEAST_OF_PROTOTYPE = 5
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,11 @@ def _errors(model: FactorModel, values: FloatArray, hidden: npt.NDArray[np.bool_
 def fit_prototypes(values: FloatArray, n_prototypes: int, seed: int) -> npt.NDArray[np.float32]:
     """Typical samples: the centres of k-means, shape (genes, prototypes), float32.
 
+    A centre of fewer than five samples is moved to the mean of the five samples that are nearest to it, so that no
+    prototype is one patient's profile.
+
     Args:
-        values: As in `fit_factors`; no fewer samples than prototypes. Not modified.
+        values: As in `fit_factors`; no fewer samples than prototypes, nor than five. Not modified.
         n_prototypes: How many.
         seed: Of the 4,000 samples at most that are used, and of the start.
     """
@@ -124,5 +128,17 @@ def fit_prototypes(values: FloatArray, n_prototypes: int, seed: int) -> npt.NDAr
     chosen = np.sort(np.random.default_rng(seed).permutation(len(values))[:MAX_SAMPLES])
     filled = np.nan_to_num(values[chosen], nan=0.0).astype(np.float32)
     found = KMeans(n_prototypes, n_init=1, max_iter=30, random_state=seed).fit(filled)
-    centres: npt.NDArray[np.float32] = found.cluster_centers_.T.astype(np.float32)
-    return centres
+    centres = found.cluster_centers_.astype(np.float32)
+    small = np.flatnonzero(np.bincount(found.labels_, minlength=n_prototypes) < LEAST_OF_PROTOTYPE)
+    for number in small:
+        distances = ((filled - centres[number]) ** 2).sum(axis=1)
+        centres[number] = filled[np.argsort(distances, kind="stable")[:LEAST_OF_PROTOTYPE]].mean(axis=0)
+    logger.info(
+        "%d of %d prototypes stood for fewer than %d samples and were moved to the mean of the nearest %d",
+        len(small),
+        n_prototypes,
+        LEAST_OF_PROTOTYPE,
+        LEAST_OF_PROTOTYPE,
+    )
+    moved: npt.NDArray[np.float32] = centres.T
+    return moved

@@ -14,6 +14,7 @@ from bulkrnabert.data.annotation import GeneAnnotation
 from bulkrnabert.data.genes import ENSEMBL_ID, strip_version
 from bulkrnabert.data.sources.delimited import open_text, shorten
 from bulkrnabert.errors import DataError
+from bulkrnabert.logs import progress
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def annotation_from_gtf(path: Path) -> GeneAnnotation:
     n_other, n_copies = 0, 0
     with open_text(path) as handle:
         release, lines = _read_release(handle)
-        for gene in _genes(path, lines):
+        for gene in progress(_genes(path, lines), what="read", unit="gene"):
             bare = strip_version(gene.gene_id)
             if not ENSEMBL_ID.match(gene.gene_id):
                 n_other += 1

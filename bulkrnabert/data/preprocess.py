@@ -62,6 +62,7 @@ from bulkrnabert.data.tables import (
 )
 from bulkrnabert.data.units import TRANSCRIPTS_PER_MILLION
 from bulkrnabert.errors import DataError, VocabularyError
+from bulkrnabert.logs import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -328,11 +329,16 @@ def _write_cohort(
     header = TableHeader(part.unit, part.modality, part.genes.sha256, part.annotation, data_access, scaling)
     kept: list[pd.DataFrame] = []
     n_missing = 0
-    with CohortTableWriter(cohort_path(folder, cohort, part.modality), header, len(part.genes)) as writer:
+    n_samples = sum(int((source.samples[keys.COHORT] == cohort).sum()) for source in part.sources)
+    with (
+        CohortTableWriter(cohort_path(folder, cohort, part.modality), header, len(part.genes)) as writer,
+        progress_bar(n_samples, what=f"{cohort}, {part.modality}", unit="sample") as bar,
+    ):
         for source in part.sources:
             samples = source.samples[source.samples[keys.COHORT] == cohort].sort_values(keys.SAMPLE_ID)
             start = 0
             for piece in _aligned_pieces(part, source, samples[ROW].tolist()):
+                bar.update(len(piece))
                 rows = samples.iloc[start : start + len(piece)]
                 start += len(piece)
                 usable = _usable(piece, rows, source, rejected)

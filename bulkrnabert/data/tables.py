@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import strictest
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.errors import DataError, VocabularyError
 
@@ -229,10 +230,9 @@ def read_cohorts(folder: Path, modality: str = keys.RNASEQ) -> Cohorts:
         for batch in iter_cohort_batches(path):
             values[place[start : start + len(batch.samples)]] = batch.values
             start += len(batch.samples)
-    access = {header.data_access for header in headers.values()}
-    strictest = next((name for name in ("controlled", "local", "open") if name in access), "local")
+    access = strictest(header.data_access for header in headers.values())
     unit = next(iter(headers.values())).unit
-    return Cohorts(genes, samples.reset_index(drop=True), values, unit, strictest, modality)
+    return Cohorts(genes, samples.reset_index(drop=True), values, unit, access, modality)
 
 
 def read_samples(folder: Path, modality: str | None = None) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import strictest
 from bulkrnabert.data.gene_choice import SharedGenes, most_variable_genes, shared_genes
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.omics import join_samples, require_pairs
@@ -48,7 +49,10 @@ def tokenize_cohorts(
     tokenizer = BinnedTokenizer.fit_selection(choice.training(cohorts), cohorts.unit, missing=missing)
     token_ids = tokenizer.encode_selection(choice.everyone(cohorts), cohorts.unit)
     samples = _described(cohorts.samples, is_training)
-    return Tokens(samples, token_ids, choice.gene_ids, {cohorts.modality: tokenizer}, split_id, split_sha256)
+    tokenizers = {cohorts.modality: tokenizer}
+    return Tokens(
+        samples, token_ids, choice.gene_ids, tokenizers, split_id, split_sha256, data_access=cohorts.data_access
+    )
 
 
 def tokenize_standardised(
@@ -73,6 +77,7 @@ def tokenize_standardised(
         split_sha256=split_sha256,
         model=keys.GEXBERT,
         values=tokenizer.standardise_selection(everyone, cohorts.unit),
+        data_access=cohorts.data_access,
     )
 
 
@@ -124,7 +129,8 @@ def tokenize_omics(
             everyone, one.unit
         )
     samples = _described(joined.samples, is_training)
-    return Tokens(samples, token_ids, gene_ids, tokenizers, split_id, split_sha256, model=keys.MOJO)
+    access = strictest(one.data_access for one in cohorts.values())
+    return Tokens(samples, token_ids, gene_ids, tokenizers, split_id, split_sha256, model=keys.MOJO, data_access=access)
 
 
 def _training_part(

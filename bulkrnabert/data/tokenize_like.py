@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import strictest
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.omics import join_samples
 from bulkrnabert.data.tables import Cohorts
@@ -81,6 +82,7 @@ def tokenize_like(
         split_sha256=split_sha256,
         model=model,
         values=values,
+        data_access=strictest(cohorts[omic].data_access for omic in tokenizers),
     )
 
 

@@ -26,6 +26,7 @@ from bulkrnabert.data.binning import Z_LIMIT, equal_bins, gene_statistics, linea
 from bulkrnabert.data.units import Unit, parse_unit, stored_unit, to_stored
 from bulkrnabert.errors import CheckpointError, ConfigError, DataError
 from bulkrnabert.keys import MASK_ID, PAD_ID
+from bulkrnabert.logs import progress_bar
 from bulkrnabert.provenance import write_json
 
 logger = logging.getLogger(__name__)
@@ -227,10 +228,12 @@ class BinnedTokenizer(FrozenConfig):
         """As `encode`, of some rows and columns of a table of which no copy is made."""
         ids = np.empty(selection.shape, dtype=np.uint8)
         n_missing = start = 0
-        for rows in selection.pieces():
-            ids[start : start + len(rows)] = self.encode_rows(rows, unit, start)
-            n_missing += int(np.isnan(rows).sum())
-            start += len(rows)
+        with progress_bar(len(ids), what="encode", unit="sample") as bar:
+            for rows in selection.pieces():
+                ids[start : start + len(rows)] = self.encode_rows(rows, unit, start)
+                n_missing += int(np.isnan(rows).sum())
+                start += len(rows)
+                bar.update(len(rows))
         if n_missing:
             logger.info("%d of %d values are missing and become %s", n_missing, ids.size, self._missing_name())
         return ids

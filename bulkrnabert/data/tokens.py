@@ -40,6 +40,7 @@ class Tokens:
         split_sha256: Hash of the `splits.tsv` it comes from.
         model: Kind of model that they are for.
         values: For GexBERT: z of each gene, shape (samples, genes), float32, NaN where missing; None for others.
+        data_access: Access class of the tables that they were made from; empty where it was not stated.
     """
 
     samples: pd.DataFrame
@@ -50,6 +51,7 @@ class Tokens:
     split_sha256: str
     model: str = keys.BULKRNABERT
     values: NDArray[np.float32] | None = None
+    data_access: str = ""
 
     @property
     def omics(self) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ def write_tokens(folder: Path, tokens: Tokens) -> None:
         keys.META_SPLIT_SHA256: tokens.split_sha256,
         keys.META_MODEL: tokens.model,
         keys.META_OMICS: json.dumps(tokens.omics),
+        keys.META_ACCESS: tokens.data_access,
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
     with atomic_path(folder / keys.TOKENS_PARQUET) as partial:
@@ -140,6 +143,7 @@ def read_tokens(folder: Path) -> Tokens:
         split_sha256=metadata.get(keys.META_SPLIT_SHA256, ""),
         model=metadata.get(keys.META_MODEL, keys.BULKRNABERT),
         values=_matrix(path, table, keys.VALUES, pa.float32(), len(gene_ids)) if has_values else None,
+        data_access=metadata.get(keys.META_ACCESS, ""),
     )
 
 

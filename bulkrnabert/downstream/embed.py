@@ -9,12 +9,12 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from bulkrnabert.data.sources.adata import MAIN
 from bulkrnabert.downstream.encode import OmicTable, encode_expression, encode_omics
 from bulkrnabert.downstream.pretrained import PretrainedModel
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 from bulkrnabert.models.encoder import Pooling
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def embed(
     layer: int | None = None,
     pooling: Pooling = "mean",
     batch_size: int | None = None,
+    matrix: str = MAIN,
 ) -> NDArray[np.float32]:
     """One vector a sample: a layer's output pooled over genes. Runs where the model is, in bf16 on a GPU.
 
@@ -39,13 +40,15 @@ def embed(
 
     Args:
         model: From `load`.
-        data: AnnData (samples x genes, ids in `var_names`), a data frame (samples x genes) or an ExpressionTable, of
-            the model's first omic (RNA-seq). Or a table and its unit for each omic that there is, as `{"rnaseq":
+        data: AnnData (samples x genes; ids in `var_names`, or Ensembl ids in a column `gene_id` or `ensembl_id` of
+            `var`; dense, sparse or backed), a data frame (samples x genes) or an ExpressionTable, of the model's first
+            omic (RNA-seq). Or a table and its unit for each omic that there is, as `{"rnaseq":
             (adata, "tpm"), "methylation": (adata2, "beta")}`: samples meet by name (`obs_names`, index). Not modified.
         unit: Unit of the values, as `tpm` or `log2(tpm+1)`; stands with the tables where they are given by omic.
         layer: Layer from 1; the last when left out, as in the paper.
-        pooling: `mean` over genes, as in the paper; `max`; or `marker`, of twice the width.
+        pooling: `mean` over genes, as in the paper; `max`; `marker`, of twice the width; or `eigengene`.
         batch_size: Samples at a time; chosen from the number of genes when left out.
+        matrix: Where the values of an AnnData object are: `X`, `raw` or `layers/<name>`.
     Returns:
         Embeddings, shape (samples, D), float32: rows as in the table; of several tables those of the first, then those
         that only the next has (`encode_omics` names them).
@@ -59,11 +62,13 @@ def embed(
     if isinstance(data, Mapping):
         if unit is not None:
             raise ConfigError("unit stands with each table where tables are given by omic: leave `unit` out")
+        if matrix != MAIN:
+            raise ConfigError("tables that are given by omic have their values in X: leave `matrix` out")
         token_ids = encode_omics(model, data).token_ids
     elif unit is None:
         raise ConfigError('say what the values are: unit="tpm", for example')
     else:
-        token_ids = encode_expression(model, data, unit).token_ids
+        token_ids = encode_expression(model, data, unit, matrix).token_ids
     return embed_tokens(model, token_ids, layer, pooling, batch_size)
 
 
@@ -84,7 +89,7 @@ def embed_tokens(
     device = next(model.parameters()).device
     size = batch_size if batch_size is not None else choose_batch_size(model, device)
     parts = [np.empty((0, model.network.embedding_width(pooling)), dtype=np.float32)]
-    starts = tqdm(range(0, len(token_ids), size), desc="embed", unit="batch", disable=not shows_progress())
+    starts = progress(range(0, len(token_ids), size), what="embed", unit="batch")
     was_training = model.training
     model.eval()
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bulkrnabert import keys
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.omics import join_samples
-from bulkrnabert.data.sources.files import read_expression
+from bulkrnabert.data.sources.files import parse_format, read_expression
 from bulkrnabert.data.tables import (
     cohort_files,
     genes_path,
@@ -29,6 +29,7 @@ from bulkrnabert.data.tables import (
     read_samples,
 )
 from bulkrnabert.downstream.embed import embed_tokens
+from bulkrnabert.downstream.embeddings import MATRIX_PREFIX
 from bulkrnabert.downstream.encode import (
     EncodedSamples,
     align_to_model,
@@ -37,6 +38,7 @@ from bulkrnabert.downstream.encode import (
     join_blocks,
     refuse_unknown_omic,
 )
+from bulkrnabert.downstream.h5ad_files import OBS_PREFIX, Additions, add_to_h5ad
 from bulkrnabert.downstream.pretrained import PretrainedModel, load
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.encoder import Pooling
@@ -53,18 +55,22 @@ class EmbedRequest:
     """What `embed` is asked for.
 
     Attributes:
-        checkpoint: Checkpoint folder.
+        checkpoint: Checkpoint folder, or a model's id on the hub.
         layer: Layer from 1; the last when None.
         pooling: Over the genes.
         batch_size: Samples at a time; chosen when None.
         out: `.h5ad` or `.parquet` file.
+        keeps_table: Write a copy of the table's `.h5ad` file with the embedding added, not the embedding alone.
+        revision: Of a model on the hub.
     """
 
-    checkpoint: Path
+    checkpoint: Path | str
     layer: int | None
     pooling: Pooling
     batch_size: int | None
     out: Path
+    keeps_table: bool = False
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ def embed_tables(request: EmbedRequest, files: Mapping[str, TableFile]) -> tuple
         ConfigError: an omic that the model never saw.
         DataError: a sample is twice in a table, or no sample is in all of them.
     """
+    kept = _kept_table(request, files)
     model = _load_for(request)
     for omic in files:
         refuse_unknown_omic(model, omic)
@@ -154,13 +161,27 @@ def embed_tables(request: EmbedRequest, files: Mapping[str, TableFile]) -> tuple
         units,
         obs.fillna(""),
         {f"{omic} table": file.path for omic, file in files.items()},
+        kept,
     )
+
+
+def _kept_table(request: EmbedRequest, files: Mapping[str, TableFile]) -> Path | None:
+    if not request.keeps_table:
+        return None
+    first = next(iter(files.values()))
+    is_h5ad = parse_format(first.file_format or "", first.path).name == "h5ad"
+    if len(files) > 1 or not is_h5ad or request.out.suffix != ".h5ad":
+        raise ConfigError(
+            "--keep-table adds the embedding to a copy of the table: give one table in .h5ad, and an --out that ends in"
+            " .h5ad"
+        )
+    return first.path
 
 
 def _load_for(request: EmbedRequest) -> PretrainedModel:
     if request.out.suffix not in OUT_SUFFIXES:
         raise ConfigError(f"--out {request.out}: expected a name that ends in {' or '.join(OUT_SUFFIXES)}")
-    model = load(request.checkpoint)
+    model = load(request.checkpoint, revision=request.revision)
     return model.to("cuda") if torch.cuda.is_available() else model
 
 
@@ -171,11 +192,17 @@ def _embed_and_write(
     units: Mapping[str, str],
     obs: pd.DataFrame,
     inputs: dict[str, Path],
+    kept: Path | None = None,
 ) -> tuple[int, int]:
     embeddings = embed_tokens(model, encoded.token_ids, request.layer, request.pooling, request.batch_size)
     obs = obs.assign(**{keys.MISSING_SHARE: encoded.missing_share})
     record = _provenance(request, model, units, inputs)
-    if request.out.suffix == ".h5ad":
+    if kept is not None:
+        name = f"{MATRIX_PREFIX}{model.name}"
+        added = obs[[keys.MISSING_SHARE]].add_prefix(OBS_PREFIX)
+        names = tuple(str(sample) for sample in obs.index)
+        add_to_h5ad(kept, request.out, Additions(names, name, record, added, {name: embeddings}))
+    elif request.out.suffix == ".h5ad":
         _write_h5ad(request.out, model.name, embeddings, obs, record)
     else:
         _write_parquet(request.out, embeddings, obs, record)
@@ -187,11 +214,13 @@ def _provenance(
 ) -> dict[str, Any]:
     layer = request.layer if request.layer is not None else model.network.config.n_layers
     parameters = {"unit": dict(units), "layer": layer, "pooling": request.pooling}
+    assert model.folder is not None, "loaded from a folder"
     trained_on = {name: model.provenance.get(name) for name in ("split_id", "split_sha256", "patient_hashes")}
     return {
-        **describe_run("embed", parameters, {"weights": request.checkpoint / keys.WEIGHTS, **inputs}),
+        **describe_run("embed", parameters, {"weights": model.folder / keys.WEIGHTS, **inputs}),
         **trained_on,
         "model": model.name,
+        "source": Path(model.source).name if model.source == str(model.folder) else model.source,
         "checkpoint_sha256": model.weights_sha256,
         "layer": layer,
         "pooling": request.pooling,
@@ -204,7 +233,7 @@ def _write_h5ad(
     import anndata
 
     adata = anndata.AnnData(
-        obs=obs, obsm={f"X_{model_name}": embeddings}, uns={"provenance": json.dumps(record, indent=2)}
+        obs=obs, obsm={f"{MATRIX_PREFIX}{model_name}": embeddings}, uns={"provenance": json.dumps(record, indent=2)}
     )
     with atomic_path(path) as partial:
         adata.write_h5ad(partial)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, join_problems
+from bulkrnabert.provenance import PACKAGE
 
 MATRIX_PREFIX = "X_"
 
@@ -62,21 +63,24 @@ def read_embeddings(path: Path) -> Embeddings:
         adata = read_h5ad(path)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as h5ad: {error}") from error
-    matrices = [name for name in adata.obsm if name.startswith(MATRIX_PREFIX)]
+    records = adata.uns.get(PACKAGE) or {}
+    if "provenance" in adata.uns:
+        records = {name: adata.uns["provenance"] for name in adata.obsm if name.startswith(MATRIX_PREFIX)}
+    matrices = [name for name in records if name.startswith(MATRIX_PREFIX) and name in adata.obsm]
     problems = []
     if len(matrices) != 1:
-        problems.append(f"{len(matrices)} matrices in `obsm` named {MATRIX_PREFIX}…; expected one")
+        problems.append(
+            f"{len(matrices)} matrices in `obsm` named {MATRIX_PREFIX}… with provenance in `uns`; expected one"
+        )
     if keys.COHORT not in adata.obs.columns:
         problems.append(f"no `{keys.COHORT}` in `obs`")
-    if "provenance" not in adata.uns:
-        problems.append("no `provenance` in `uns`")
     if problems:
         raise DataError(join_problems(f"{path} (expected a file that `embed` wrote)", problems))
     values = np.asarray(adata.obsm[matrices[0]], dtype=np.float64)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         raise DataError(f"{path}: the embedding of sample {adata.obs_names[~finite][0]!r} is not finite")
-    provenance = json.loads(str(adata.uns["provenance"]))
+    provenance = json.loads(str(records[matrices[0]]))
     return Embeddings(
         split_id=provenance.get("split_id") or keys.ALL_SPLIT,
         split_sha256=provenance.get("split_sha256") or "",

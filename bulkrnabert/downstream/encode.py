@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import GeneAlignment, GeneVocabulary, normalise_gene_ids
+from bulkrnabert.data.sources.adata import MAIN, choose_matrix
 from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.data.units import check_scale, parse_unit, stored_unit, to_stored
 from bulkrnabert.downstream.pretrained import ReadsOmics
 from bulkrnabert.errors import ConfigError, DataError, VocabularyError
+from bulkrnabert.logs import progress_bar
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,18 +57,19 @@ class NamedSamples:
         return self.encoded.token_ids
 
 
-def encode_expression(model: ReadsOmics, data: OmicTable, unit: str) -> EncodedSamples:
+def encode_expression(model: ReadsOmics, data: OmicTable, unit: str, matrix: str = MAIN) -> EncodedSamples:
     """Token ids of a table of the model's first omic; what else the model reads is `<mask>`.
 
     Args:
         model: From `load`.
         data: As for `embed`. Not modified.
         unit: Unit of the values.
+        matrix: Where the values of an AnnData object are: `X`, `raw` or `layers/<name>`.
     Raises:
         VocabularyError, DataError: as `embed`.
     """
     omic = next(iter(model.tokenizers))
-    block = encode_omic(model, omic, data, unit)
+    block = encode_omic(model, omic, data, unit, matrix)
     return join_blocks(model, {omic: (np.arange(len(block.token_ids)), block)}, len(block.token_ids))
 
 
@@ -86,7 +89,7 @@ def encode_omics(model: ReadsOmics, tables: Mapping[str, tuple[OmicTable, str]])
     ids: dict[str, pd.Index[str]] = {}
     for omic, (data, _unit) in tables.items():
         refuse_unknown_omic(model, omic)
-        ids[omic] = _sample_ids(data)
+        ids[omic] = sample_ids_of(data)
         if not ids[omic].is_unique:
             twice = ids[omic][ids[omic].duplicated()][0]
             raise DataError(f"sample {twice!r} is in the {omic} table more than once; keep one")
@@ -130,9 +133,9 @@ def refuse_strangers(ids: Mapping[str, Sequence[str]]) -> None:
     logger.info("%d samples have %s; %s", len(shared), " and ".join(ids), alone)
 
 
-def encode_omic(model: ReadsOmics, omic: str, data: OmicTable, unit: str) -> EncodedSamples:
+def encode_omic(model: ReadsOmics, omic: str, data: OmicTable, unit: str, matrix: str = MAIN) -> EncodedSamples:
     """Token ids of a table of one omic, shape (samples, genes): that omic's block; errors as of `embed`."""
-    expression = _expression_of(data)
+    expression = _expression_of(data, matrix)
     given = parse_unit(unit)
     check_scale(expression.values, given, f"the {omic} table")
     values = expression.values
@@ -168,16 +171,18 @@ def encode_aligned(
     token_ids = np.empty((n_samples, len(model.gene_ids)), dtype=np.uint8)
     missing_share = np.empty(n_samples, dtype=np.float32)
     n_done = 0
-    for piece in pieces:
-        for first in range(0, len(piece), ROWS_AT_A_TIME):
-            rows = piece[first : first + ROWS_AT_A_TIME]
-            # float64 stays so, since bin edges are exact.
-            aligned = rows[:, alignment.source_idx].astype(np.result_type(rows, np.float32), copy=False)
-            aligned[:, alignment.source_idx < 0] = np.nan
-            place = slice(n_done, n_done + len(rows))
-            token_ids[place] = tokenizer.encode_rows(aligned, unit, n_done)
-            missing_share[place] = np.isnan(aligned).mean(axis=1)
-            n_done += len(rows)
+    with progress_bar(n_samples, what="encode", unit="sample") as bar:
+        for piece in pieces:
+            for first in range(0, len(piece), ROWS_AT_A_TIME):
+                rows = piece[first : first + ROWS_AT_A_TIME]
+                # float64 stays so, since bin edges are exact.
+                aligned = rows[:, alignment.source_idx].astype(np.result_type(rows, np.float32), copy=False)
+                aligned[:, alignment.source_idx < 0] = np.nan
+                place = slice(n_done, n_done + len(rows))
+                token_ids[place] = tokenizer.encode_rows(aligned, unit, n_done)
+                missing_share[place] = np.isnan(aligned).mean(axis=1)
+                n_done += len(rows)
+                bar.update(len(rows))
     assert n_done == n_samples, "as many rows as samples"
     if n_samples:
         logger.info(
@@ -243,7 +248,9 @@ class _Expression:
     gene_ids: list[str]
 
 
-def _expression_of(data: OmicTable) -> _Expression:
+def _expression_of(data: OmicTable, matrix: str) -> _Expression:
+    if matrix != MAIN and isinstance(data, (ExpressionTable, pd.DataFrame)):
+        raise ConfigError(f"matrix {matrix!r} is of AnnData objects, this is a {type(data).__name__}: leave it out")
     if isinstance(data, ExpressionTable):
         return _Expression(data.values, list(data.genes.gene_ids))
     if isinstance(data, pd.DataFrame):
@@ -251,14 +258,12 @@ def _expression_of(data: OmicTable) -> _Expression:
             return _Expression(data.to_numpy(dtype=np.float64), [str(name) for name in data.columns])
         except (TypeError, ValueError) as error:
             raise DataError(f"the data frame holds something else than numbers: {error}") from error
-    matrix = data.X
-    if matrix is None:
-        raise DataError("the AnnData object has no X: put the expression values there, samples x genes")
-    dense = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    return _Expression(dense, [str(name) for name in data.var_names])
+    chosen = choose_matrix(data, matrix, "the AnnData object")
+    return _Expression(chosen.dense(), list(chosen.gene_ids))
 
 
-def _sample_ids(data: OmicTable) -> pd.Index[str]:
+def sample_ids_of(data: OmicTable) -> pd.Index[str]:
+    """Id of each row."""
     if isinstance(data, ExpressionTable):
         return pd.Index(data.sample_ids)
     return pd.Index([str(name) for name in (data.index if isinstance(data, pd.DataFrame) else data.obs_names)])

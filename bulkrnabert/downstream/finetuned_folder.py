@@ -22,17 +22,21 @@ from pydantic import Field, model_validator
 
 from bulkrnabert import keys
 from bulkrnabert.config import FrozenConfig
+from bulkrnabert.data.access import strictest_stated
 from bulkrnabert.downstream.finetune import FinetunedFold, Start, base_network
+from bulkrnabert.downstream.finetuned_card import finetuned_card
+from bulkrnabert.downstream.hub import PublishedModel, locate, publish
 from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.joint import JointJob
 from bulkrnabert.downstream.pretrained import ModelInputs, PretrainedModel, load
+from bulkrnabert.downstream.published_form import FINETUNED, StatedAccess, copy_model
 from bulkrnabert.downstream.survival import Baseline, CumulativeHazard, FloatArray
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
 from bulkrnabert.models.finetuned import FinetunedConfig, FinetunedNetwork
-from bulkrnabert.models.registry import read_safetensors, save_network
+from bulkrnabert.models.registry import HUB_KEYS, read_safetensors, save_network
 from bulkrnabert.provenance import atomic_path, hash_patients, sha256_file, sha256_lines, write_json
 
-KIND: Final = "finetuned"
+KIND: Final = FINETUNED
 ENCODER: Final = "encoder"
 MEMBERS: Final = "members"
 ADAPTER: Final = "adapter.safetensors"
@@ -200,14 +204,48 @@ class Member:
 
 @dataclass(frozen=True)
 class FinetunedModel:
-    """A fine-tuned model: what it predicts, and the networks whose predictions are averaged."""
+    """A fine-tuned model: what it predicts, and the networks whose predictions are averaged.
+
+    Attributes:
+        record: Tasks, classes and members.
+        members: The networks.
+        folder: Where it was loaded from.
+        source: The folder as given, or `owner/name@<commit>` on the hub.
+    """
 
     record: ModelRecord
     members: tuple[Member, ...]
+    folder: Path | None = None
+    source: str = ""
 
     def task(self, name: str) -> TaskRecord | None:
         """A task, or None if the model does not have it."""
         return next((task for task in self.record.tasks if task.name == name), None)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the model's files to a folder, whole or not at all; `load_finetuned` reads it.
+
+        Args:
+            folder: Made if absent; a fine-tuned model there is replaced.
+        Raises:
+            ConfigError: the folder holds something else.
+        """
+        assert self.folder is not None, "loaded from a folder"
+        refuse_other_folder(Path(folder))
+        copy_model(self.folder, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        licence: str | None = None,
+        data_access: StatedAccess | None = None,
+        branch: str | None = None,
+    ) -> PublishedModel:
+        """Publish the model on the hub; arguments and errors as of `PretrainedModel.push_to_hub`."""
+        assert self.folder is not None, "loaded from a folder"
+        return publish(self.folder, repo_id, private=private, licence=licence, data_access=data_access, branch=branch)
 
 
 def write_finetuned(
@@ -216,7 +254,6 @@ def write_finetuned(
     folds: Sequence[FinetunedFold],
     label_column: str,
     provenance: dict[str, Any],
-    card: str,
 ) -> ModelRecord:
     """Write the folder of a fine-tuned model, whole or not at all.
 
@@ -226,7 +263,6 @@ def write_finetuned(
         folds: Networks; at least one.
         label_column: Where the classes are from.
         provenance: Of the run; completed with splits and patients.
-        card: Text of the model card.
     Raises:
         ConfigError: `folder` holds something else.
         CheckpointError: a checkpoint was changed while the model was trained.
@@ -248,9 +284,12 @@ def write_finetuned(
             members=tuple(members),
         )
         patients = hash_patients(job.rows[keys.PATIENT_ID])
+        access = strictest_stated(done.encoder.data_access for done in folds)
         trained_on = {"split_sha256": job.split_sha256, "patient_hashes": patients}
+        if access is not None:
+            trained_on["data_access"] = access
         write_json(partial / keys.PROVENANCE_JSON, {**provenance, **trained_on})
-        (partial / keys.MODEL_CARD).write_text(card, encoding="utf-8")
+        (partial / keys.MODEL_CARD).write_text(finetuned_card(job, folds, access).text(), encoding="utf-8")
         write_json(partial / keys.CONFIG_JSON, record.model_dump(mode="json"))
     return record
 
@@ -363,15 +402,18 @@ def _write_encoder(folder: Path, done: FinetunedFold) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def load_finetuned(path: str | Path) -> FinetunedModel:
+def load_finetuned(path: str | Path, *, revision: str | None = None) -> FinetunedModel:
     """Load the folder of a fine-tuned model, on the CPU. Reads safetensors and JSON only, runs no code from the folder.
 
     Args:
-        path: Folder that `finetune` wrote.
+        path: Folder that `finetune` wrote, or `owner/name` on the hub, where no folder has that name.
+        revision: Commit, tag or branch on the hub.
     Raises:
+        ConfigError, PortalError: as `load`.
         CheckpointError: no such folder, a file is missing or is not the one that was written, or parts do not fit.
     """
-    folder = Path(path)
+    located = locate(path, revision)
+    folder = located.folder
     record = _read_record(folder)
     problems = [
         f"{name}: {'missing' if not (folder / name).is_file() else 'not the file that was written'}"
@@ -380,7 +422,8 @@ def load_finetuned(path: str | Path) -> FinetunedModel:
     ]
     if problems:
         raise CheckpointError(join_problems(f"{folder} is not whole; copy it again", problems))
-    return FinetunedModel(record, tuple(_load_member(folder, record, member) for member in record.members))
+    members = tuple(_load_member(folder, record, member) for member in record.members)
+    return FinetunedModel(record, members, folder, located.source)
 
 
 def _read_record(folder: Path) -> ModelRecord:
@@ -395,6 +438,8 @@ def _read_record(folder: Path) -> ModelRecord:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
     if isinstance(values, dict) and "config" in values and values.get("kind") != KIND:
         raise CheckpointError(f"{path}: a pretrained encoder, which predicts nothing: run `bulkrnabert finetune` first")
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in HUB_KEYS}
     try:
         record = ModelRecord.from_mapping(values, str(path))
     except ConfigError as error:

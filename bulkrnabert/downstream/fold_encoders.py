@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import strictest_stated
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.downstream.joint import JointJob
@@ -30,11 +31,18 @@ class FoldEncoder:
         path: Checkpoint folder.
         model: What is in it.
         token_ids: Of the job's rows, shape (rows, columns of the model).
+        tokens_access: Access class of the tables that the tokens were made from; empty where it was not stated.
     """
 
     path: Path
     model: PretrainedModel
     token_ids: npt.NDArray[np.uint8]
+    tokens_access: str = ""
+
+    @property
+    def data_access(self) -> str | None:
+        """The strictest class of encoder and tokens; None where one does not state its own."""
+        return strictest_stated([self.tokens_access, self.model.provenance.get("data_access")])
 
     @property
     def split_id(self) -> str:
@@ -139,7 +147,7 @@ def pair_encoders(
                 f"{folder}: sample {absent!r} of the splits has no tokens of {' or '.join(model.omics)}: tokenize "
                 "again, or split the samples that the model can read (`split --modality`)"
             )
-        encoders[split_id] = FoldEncoder(path, model, found.token_ids[positions])
+        encoders[split_id] = FoldEncoder(path, model, found.token_ids[positions], found.data_access)
     if set(encoders) == {keys.ALL_SPLIT}:
         return {**{fold.split_id: encoders[keys.ALL_SPLIT] for fold in job.folds}, **encoders}
     missing = sorted({fold.split_id for fold in job.folds} - set(encoders))

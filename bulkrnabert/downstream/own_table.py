@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import normalise_gene_ids
+from bulkrnabert.data.sources.adata import MAIN
 from bulkrnabert.data.sources.delimited import open_text
 from bulkrnabert.data.sources.files import ExpressionTable, parse_format
 from bulkrnabert.errors import ConfigError, DataError
@@ -57,7 +58,10 @@ def read_own_table(path: Path, fmt: str, expression: ExpressionTable) -> OwnTabl
     Raises:
         ConfigError: a format that has no single table to write back.
     """
-    name = parse_format(fmt, path).name
+    choice = parse_format(fmt, path)
+    name = choice.name
+    if choice.matrix != MAIN:
+        raise ConfigError(f"{path}: cells are filled in X, not in {choice.matrix}: put those values into X")
     if name == "star_counts":
         raise ConfigError(f"{path}: STAR counts have no missing values and no unit of a model; give a table in TPM")
     is_text = name in ("tsv", "csv", "gct")

@@ -16,18 +16,51 @@ import pyarrow.parquet as pq
 import torch
 
 from bulkrnabert import keys
-from bulkrnabert.data.sources.files import ExpressionTable
-from bulkrnabert.downstream.encode import encode_omics
+from bulkrnabert.data.sources.files import ExpressionTable, parse_format
+from bulkrnabert.downstream.embed_files import TableFile
+from bulkrnabert.downstream.encode import OmicTable, encode_omics, sample_ids_of
 from bulkrnabert.downstream.finetuned_folder import FinetunedModel, Member, TaskRecord
+from bulkrnabert.downstream.h5ad_files import OBS_PREFIX, Additions, add_to_h5ad
 from bulkrnabert.downstream.survival import HORIZON_DAYS, pooled_risk, survival_probabilities
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.provenance import atomic_path
+from bulkrnabert.provenance import PACKAGE, atomic_path
 from bulkrnabert.train.finetune import pooled_embeddings
 
 logger = logging.getLogger(__name__)
 
-OUT_SUFFIXES = (".parquet", ".tsv", ".csv")
+OUT_SUFFIXES = (".parquet", ".tsv", ".csv", ".h5ad")
+RECORD_NAME = "predictions"
 FloatArray = npt.NDArray[np.float64]
+
+
+def predict(
+    model: FinetunedModel,
+    data: OmicTable | Mapping[str, tuple[OmicTable, str]],
+    unit: str | None = None,
+    cohort: str | None = None,
+) -> pd.DataFrame:
+    """What a fine-tuned model says of every sample, for notebooks; runs on a GPU where there is one.
+
+    Args:
+        model: From `load_finetuned`.
+        data: As for `embed`: AnnData, a data frame or an ExpressionTable, samples x genes; or a table and its unit for
+            each omic that there is. Not modified.
+        unit: Unit of the values, as `tpm`; stands with the tables where they are given by omic.
+        cohort: Whose baseline hazard the samples share; None: that of all training samples together. Survival only.
+    Returns:
+        A row a sample, in the order of the table, with the columns of `predict_tables`.
+    Raises:
+        ConfigError, VocabularyError, DataError: as `predict_tables`; ConfigError without a unit, or with two.
+    """
+    if isinstance(data, Mapping):
+        if unit is not None:
+            raise ConfigError("unit stands with each table where tables are given by omic: leave `unit` out")
+        tables = data
+    elif unit is None:
+        raise ConfigError('say what the values are: unit="tpm", for example')
+    else:
+        tables = {next(iter(model.members[0].inputs.tokenizers)): (data, unit)}
+    return predict_tables(model, tables, cohort, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def predict_table(
@@ -38,7 +71,7 @@ def predict_table(
 
 
 def predict_tables(
-    model: FinetunedModel, tables: Mapping[str, tuple[ExpressionTable, str]], cohort: str | None, device: torch.device
+    model: FinetunedModel, tables: Mapping[str, tuple[OmicTable, str]], cohort: str | None, device: torch.device
 ) -> pd.DataFrame:
     """What the members say of every sample, averaged.
 
@@ -60,7 +93,7 @@ def predict_tables(
         DataError: a unit is not the model's and cannot be converted, a sample is twice in a table, or no sample is in
             all tables.
     """
-    if any(not len(table.sample_ids) for table, _unit in tables.values()):
+    if any(not len(sample_ids_of(table)) for table, _unit in tables.values()):
         raise DataError("a table has no samples")
     _check_cohort(model, cohort)
     outputs: dict[str, list[FloatArray]] = {task.name: [] for task in model.record.tasks}
@@ -143,11 +176,45 @@ def check_out(path: Path) -> None:
         raise ConfigError(f"--out {path}: expected a name that ends in {', '.join(OUT_SUFFIXES)}")
 
 
-def write_table(frame: pd.DataFrame, path: Path, provenance: dict[str, Any]) -> None:
-    """Write predictions as `.parquet` (with their provenance), `.tsv` or `.csv`."""
+def h5ad_of(files: Mapping[str, TableFile]) -> Path | None:
+    """The `.h5ad` file that all samples are from; None where there is none, or more than one table."""
+    first = next(iter(files.values()))
+    is_h5ad = parse_format(first.file_format or "", first.path).name == "h5ad"
+    return first.path if is_h5ad and len(files) == 1 else None
+
+
+def write_table(frame: pd.DataFrame, path: Path, provenance: dict[str, Any], table: Path | None = None) -> None:
+    """Write predictions as `.parquet` (with their provenance), `.tsv`, `.csv` or `.h5ad`.
+
+    Args:
+        frame: From `predict_tables`.
+        path: File to write.
+        provenance: Of the run.
+        table: The `.h5ad` file that the samples are from, if they are: an `.h5ad` is then a copy of it with the
+            predictions added to `obs`, named with `brb_`.
+    Raises:
+        DataError: the samples of `table` are others.
+    """
+    if path.suffix == ".h5ad":
+        _write_h5ad(frame, path, provenance, table)
+        return
     with atomic_path(path) as partial:
         if path.suffix == ".parquet":
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            pq.write_table(table.replace_schema_metadata({keys.META_PROVENANCE: json.dumps(provenance)}), partial)
+            rows = pa.Table.from_pandas(frame, preserve_index=False)
+            pq.write_table(rows.replace_schema_metadata({keys.META_PROVENANCE: json.dumps(provenance)}), partial)
         else:
             frame.to_csv(partial, sep="\t" if path.suffix == ".tsv" else ",", index=False, lineterminator="\n")
+
+
+def _write_h5ad(frame: pd.DataFrame, path: Path, provenance: dict[str, Any], table: Path | None) -> None:
+    obs = frame.drop(columns=keys.SAMPLE_ID).add_prefix(OBS_PREFIX)
+    if table is not None:
+        names = tuple(str(name) for name in frame[keys.SAMPLE_ID])
+        add_to_h5ad(table, path, Additions(names, RECORD_NAME, provenance, obs))
+        return
+    import anndata
+
+    obs = obs.set_axis(pd.Index(frame[keys.SAMPLE_ID].astype(str), name=keys.SAMPLE_ID), axis=0)
+    adata = anndata.AnnData(obs=obs, uns={PACKAGE: {RECORD_NAME: json.dumps(provenance, indent=2)}})
+    with atomic_path(path) as partial:
+        adata.write_h5ad(partial)

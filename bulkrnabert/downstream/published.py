@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,49 +11,19 @@ from bulkrnabert import keys
 from bulkrnabert.data.tokenizer import BinnedTokenizer
 from bulkrnabert.data.tokenizer_file import write_tokenizers
 from bulkrnabert.data.tokens import read_gene_list
-from bulkrnabert.errors import CheckpointError, ConfigError
+from bulkrnabert.downstream.published_form import refuse_other_folder
+from bulkrnabert.errors import CheckpointError
 from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.import_mojo import import_mojo
 from bulkrnabert.models.import_reference import import_bulkrnabert
 from bulkrnabert.models.registry import save_network
-from bulkrnabert.provenance import atomic_path, describe_run, write_json
+from bulkrnabert.provenance import atomic_path, describe_run, package_version, sha256_lines, write_json
+from bulkrnabert.train import card as parts
+from bulkrnabert.train.card import Card
 
 logger = logging.getLogger(__name__)
 
 GENE_LISTS_BESIDE = (keys.GENES_TXT, "common_gene_id.txt", "mojo_gene_names.txt")
-CHECKPOINT_FILES = frozenset(
-    {keys.CONFIG_JSON, keys.WEIGHTS, keys.TOKENIZER_JSON, keys.GENES_TXT, keys.PROVENANCE_JSON, keys.MODEL_CARD}
-)
-
-MODEL_CARD_TEXT = """# BulkRNABert, published weights
-
-Imported from `{params}` with `bulkrnabert import-weights`.
-
-- Input: log10(1 + TPM) of {n_genes} genes in the order of `genes.txt`, divided by {factor} and put into 64 bins.
-- As published: a value at or above that maximum gets token id 64, which is also `<pad>`; a missing gene counts as 0.
-- The expression table has {n_rows} rows{clamped}.
-- {n_parameters:,} parameters, {n_layers} layers, width {embed_dim}.
-- Training data, split and licence: those of the published weights; see their source. Patients of TCGA may be among the
-  training data, so that test numbers on TCGA may be too good.
-
-Source: Gélard et al., BulkRNABert: Cancer prognosis from bulk RNA-seq based language models, PMLR 259:384-400 (2025).
-"""
-
-
-MOJO_CARD_TEXT = """# MOJO, published weights
-
-Imported from `{params}` with `bulkrnabert import-weights`.
-
-- Input: {omics}, {n_genes} genes in the order of `genes.txt`, padded to {n_padded}, in 64-bin token ids:
-{tokenizers}
-- As published: a value at the top of the scale gets token id 64, which is also `<pad>`; an omic that a sample does not
-  have is `<mask>` (65) throughout. What the authors did with a single missing gene is not known: here it is `<mask>`.
-- {n_parameters:,} parameters, {n_layers} layers, width {embed_dim}, {n_positions} positions.
-- Training data, split and licence: those of the published weights; see their source. Patients of TCGA are among the
-  training data as published, so that test numbers on TCGA may be too good.
-
-Source: Gélard et al., bioRxiv 2025.06.25.661237.
-"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +33,14 @@ class Published:
     Attributes:
         network: With its weights, in evaluation mode.
         tokenizers: By omic, as published.
-        card: Text of the model card.
+        input_text: What the model card says of the input, beside genes and units.
+        limits: What it says of limits.
     """
 
     network: Encoder
     tokenizers: dict[str, BinnedTokenizer]
-    card: str
+    input_text: str
+    limits: str
 
 
 def import_checkpoint(
@@ -86,7 +58,7 @@ def import_checkpoint(
         CheckpointError: the weights are hostile, broken or do not fit the configuration or the gene list.
         ConfigError: `out` is in the way.
     """
-    _refuse_other_folder(out)
+    refuse_other_folder(out)
     published = READERS[model](params, config)
     n_genes = published.network.config.n_genes
     genes = genes if genes is not None else _gene_list_beside(params)
@@ -98,22 +70,14 @@ def import_checkpoint(
         )
     provenance = describe_run("import-weights", {"model": model}, {"params": params, "config": config, "genes": genes})
     unknown_training = {"split_id": None, "split_sha256": None, "patient_hashes": None}
+    card = _card(model, published, params.name, gene_ids)
     with atomic_path(out) as folder:
         save_network(folder, published.network)
         write_tokenizers(folder / keys.TOKENIZER_JSON, published.tokenizers)
         (folder / keys.GENES_TXT).write_text("".join(f"{gene}\n" for gene in gene_ids), encoding="utf-8")
-        (folder / keys.MODEL_CARD).write_text(published.card, encoding="utf-8")
+        (folder / keys.MODEL_CARD).write_text(card.text(), encoding="utf-8")
         write_json(folder / keys.PROVENANCE_JSON, {**provenance, **unknown_training})
     return published.network
-
-
-def _refuse_other_folder(out: Path) -> None:
-    if out.is_file():
-        raise ConfigError(f"{out}: is a file; give a folder to write the checkpoint to")
-    if out.is_dir():
-        others = sorted(path.name for path in out.iterdir() if path.name not in CHECKPOINT_FILES)
-        if others:
-            raise ConfigError(f"{out}: holds {others[0]}, which is not of a checkpoint; give a new folder")
 
 
 def _gene_list_beside(params: Path) -> Path:
@@ -134,17 +98,14 @@ def _bulkrnabert(params: Path, config: Path) -> Published:
     tokenizer = BinnedTokenizer(
         unit="tpm", edges_kind="log_linear", normalization_factor=factor, overflow="reference", missing="zero"
     )
-    card = MODEL_CARD_TEXT.format(
-        params=params.name,
-        n_genes=sizes.n_genes,
-        factor=factor,
-        n_rows=sizes.n_embedding_rows,
-        clamped="; ids beyond it are clamped to the last row, as JAX does" if sizes.out_of_range == "clamp" else "",
-        n_parameters=_count(imported.model),
-        n_layers=sizes.n_layers,
-        embed_dim=sizes.embed_dim,
+    clamped = "; ids beyond it are clamped to the last row, as JAX does" if sizes.out_of_range == "clamp" else ""
+    return Published(
+        imported.model,
+        {keys.RNASEQ: tokenizer},
+        input_text=f"log10(1 + TPM), divided by {factor} and put into {sizes.n_bins} bins.",
+        limits="- As published: a value at or above that maximum gets token id 64, which is also `<pad>`; a missing "
+        f"gene counts as 0.\n- The expression table has {sizes.n_embedding_rows} rows{clamped}.",
     )
-    return Published(imported.model, {keys.RNASEQ: tokenizer}, card)
 
 
 def _mojo(params: Path, config: Path) -> Published:
@@ -158,22 +119,42 @@ def _mojo(params: Path, config: Path) -> Published:
             tokenizers[omic] = BinnedTokenizer(
                 n_bins=n_bins, unit="tpm", edges_kind="log_linear", normalization_factor=factor, overflow="reference"
             )
-            lines.append(f"  {omic}: log10(1 + TPM) divided by {factor}")
+            lines.append(f"- {omic}: log10(1 + TPM) divided by {factor}")
         else:
             tokenizers[omic] = BinnedTokenizer(n_bins=n_bins, unit="beta", edges_kind="linear", overflow="reference")
-            lines.append(f"  {omic}: beta values as they are")
-    card = MOJO_CARD_TEXT.format(
-        params=params.name,
-        omics=" and ".join(sizes.omics),
-        n_genes=sizes.n_genes,
-        n_padded=sizes.n_padded,
-        tokenizers="\n".join(lines),
-        n_parameters=_count(imported.model),
-        n_layers=sizes.n_layers,
-        embed_dim=sizes.embed_dim,
-        n_positions=sizes.n_positions,
+            lines.append(f"- {omic}: beta values as they are")
+    return Published(
+        imported.model,
+        tokenizers,
+        input_text=f"{' and '.join(sizes.omics)}, padded to {sizes.n_padded} genes ({sizes.n_positions} positions), in "
+        "64-bin token ids:\n" + "\n".join(lines),
+        limits="- As published: a value at the top of the scale gets token id 64, which is also `<pad>`; an omic that "
+        "a sample does not\n  have is `<mask>` (65) throughout. What the authors did with a single missing gene is not "
+        "known: here it is `<mask>`.",
     )
-    return Published(imported.model, tokenizers, card)
+
+
+def _card(model: str, published: Published, params: str, gene_ids: Sequence[str]) -> Card:
+    sizes = published.network.config
+    units = {omic: tokenizer.unit for omic, tokenizer in published.tokenizers.items()}
+    sections = {
+        parts.INTENDED_USE: parts.ENCODER_USE,
+        parts.DATA: "Not stated in the published files; see their source. Patients of TCGA may be among the training "
+        "data, so that test numbers\non TCGA may be too good.",
+        parts.PREPROCESSING: f"{published.input_text}\n\n{len(gene_ids)} genes in the order of `genes.txt`, sha256 "
+        f"`{sha256_lines(gene_ids)}`.",
+        parts.MODEL: f"{_count(published.network):,} parameters, {sizes.n_layers} layers, width {sizes.embed_dim}.",
+        parts.TRAINING: "By the authors of the weights; see their source.",
+        parts.RESULTS: parts.NO_RESULTS,
+        parts.LIMITS: published.limits,
+        parts.COST: "Not stated in the published files.",
+        parts.HOW_TO_USE: parts.encoder_usage(units),
+        parts.HOW_TO_CITE: parts.cite_text(model),
+        parts.LICENCE: "That of the published weights; see their source. It is not stated in the published files.",
+    }
+    intro = f"Imported from `{params}` with `bulkrnabert import-weights` {package_version()}."
+    front = parts.front_matter(model, "feature-extraction")
+    return Card(f"{keys.MODEL_TITLES[model]}, published weights", front, intro, sections)
 
 
 def _count(network: Encoder) -> int:

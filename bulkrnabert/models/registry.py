@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ MODELS = {
     keys.MOJO: ModelKind(MojoConfig, Mojo),
     keys.GEXBERT: ModelKind(GexBERTConfig, GexBERT),
 }
+
+# What a published config.json says beside, for readers of a model hub; nothing of ours depends on it.
+HUB_KEYS: Final = frozenset({"library_name", "model_type", "architectures"})
 
 
 def model_kind(name: str) -> ModelKind:
@@ -116,7 +119,7 @@ def load_network(folder: Path) -> Encoder:
         raise CheckpointError(f"{path}: no such file: {folder} is not a checkpoint folder") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(described, dict) or set(described) != {"model", "config"}:
+    if not isinstance(described, dict) or set(described) - HUB_KEYS != {"model", "config"}:
         raise CheckpointError(
             f'{path}: expected {{"model": …, "config": …}}; '
             "published weights and their config.json go through `bulkrnabert import-weights`"

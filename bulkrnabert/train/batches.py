@@ -24,6 +24,8 @@ from bulkrnabert.train.mixture import SampleOrder
 MIN_VALIDATION_SAMPLES = 8
 MAX_VALIDATION_SHARE = 0.2
 VALIDATION_BATCH_SIZE = 8
+# Without a limit a validation would need more memory than the training step at a micro-batch of one long sample.
+VALIDATION_POSITIONS = 2**15
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ def validation_shares(validation_idx: NDArray[np.int64], rank: int, world_size: 
         number = min(number, n_batches - 1)
         rows = validation_idx[number * VALIDATION_BATCH_SIZE : (number + 1) * VALIDATION_BATCH_SIZE]
         yield ValidationShare(number, rows, counts)
+
+
+def validation_rows_at_once(n_genes: int) -> int:
+    """Samples that go through a BulkRNABert at once in a validation: 8, fewer where a sample has over 4,096 genes."""
+    return min(VALIDATION_BATCH_SIZE, max(1, VALIDATION_POSITIONS // n_genes))
 
 
 def split_off_validation(samples: pd.DataFrame, fraction: float, seed: int) -> Parts:
@@ -186,11 +193,18 @@ class BatchSource:
 
         Each batch has a gene subset of its own, so that together they cover more of the genes.
         """
+        size = validation_rows_at_once(self._subset)
+        n_most = min(VALIDATION_BATCH_SIZE, len(self.parts.validation_idx))
         for share in validation_shares(self.parts.validation_idx, rank, world_size):
-            positions: list[tuple[int, ...]] = [(int(row),) for row in share.rows]
             genes = self._genes("validation_genes", share.number, self._subset)
-            batch = self.mask(share.rows, genes, "validation_mask", positions)
-            yield ValidationBatch(batch, share.counts)
+            for start in range(0, n_most, size):
+                rows = share.rows[start : start + size]
+                if len(rows) == 0 and world_size == 1:
+                    continue
+                counts = share.counts and len(rows) > 0
+                rows = rows if len(rows) else share.rows[:1]  # only keeps step with the other processes
+                positions: list[tuple[int, ...]] = [(int(row),) for row in rows]
+                yield ValidationBatch(self.mask(rows, genes, "validation_mask", positions), counts)
 
     def most_frequent_bins(self) -> NDArray[np.int64]:
         """The bin that each gene has most often in the rows trained on, shape (genes,): the baseline to beat."""

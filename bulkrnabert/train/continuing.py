@@ -60,15 +60,14 @@ class Start:
             "n_patients": len(self.patient_hashes),
         }
 
-    def card_section(self, n_new: int, new_share: float | None) -> str:
-        """A section of the model card."""
+    def card_text(self, n_new: int, new_share: float | None) -> str:
+        """Text of its section of the model card."""
         share = "every sample counting the same" if new_share is None else f"{new_share:.0%} of each batch new"
         return (
-            "\n## Continued pretraining\n\n"
             f"Went on from a checkpoint of {len(self.patient_hashes)} patients (weights sha256"
             f" {self.weights_sha256[:16]}…), with {n_new} samples of other patients; {share}, the rest a replay of the"
             " old ones. What the earlier checkpoint learnt from patients who have left the study since is still in the"
-            " weights.\n"
+            " weights."
         )
 
 
@@ -105,7 +104,7 @@ def read_start(folder: Path, model: str, config: EncoderConfig, tokens: Tokens) 
             f"{folder}: lists no training patients, so nobody knows whom a split must not hold out: pretrain anew"
         )
     own = {"model": model, "config": config.model_dump(mode="json")}
-    if described != own:
+    if {name: described.get(name) for name in own} != own:
         theirs = described.get("config") or {}
         differs = [name for name, value in own["config"].items() if theirs.get(name) != value]  # type: ignore[attr-defined]
         raise ConfigError(

@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
-from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.data.masking import seeded_generator
 from bulkrnabert.errors import ConfigError, TrainingError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 from bulkrnabert.models.adapters import AdapterConfig
 from bulkrnabert.models.finetuned import FinetunedNetwork, FinetunePooling
 from bulkrnabert.train.dropped_omics import DroppableTokens, consistency_loss
@@ -42,6 +41,8 @@ class FinetuneConfig(FrozenConfig):
         head_hidden: Widths of the heads' hidden layers; empty: linear heads that start as the fitted probe.
         head_dropout: After each hidden layer.
         head_layer_norm: Normalise after each hidden layer.
+        head_kernel: Random Fourier features of a Gaussian kernel that a classifier's head reads in place of hidden
+            layers; it starts as kernel ridge regression (docs/decisions/0027-panel-heads.md). 0: none.
         max_epochs: Passes over the training part, at most; 0: heads as they start.
         patience: Epochs without a better inner validation loss after which the search for the best epoch ends.
         inner_fraction: Share of the training patients that decide when to stop.
@@ -70,6 +71,7 @@ class FinetuneConfig(FrozenConfig):
     head_hidden: tuple[int, ...] = ()
     head_dropout: float = Field(default=0.1, ge=0, lt=1)
     head_layer_norm: bool = False
+    head_kernel: int = Field(default=0, ge=0)
     max_epochs: int = Field(default=30, ge=0)
     patience: int = Field(default=5, ge=1)
     inner_fraction: float = Field(default=0.2, gt=0, le=0.5)
@@ -90,6 +92,18 @@ class FinetuneConfig(FrozenConfig):
     def _copies_are_made(self) -> Self:
         if self.consistency_weight > 0 and self.modality_dropout == 0:
             raise ValueError("consistency_weight needs copies with an omic left out: set modality_dropout above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        if self.head_kernel and self.head_hidden:
+            raise ValueError("head_kernel stands in place of hidden layers: set head_hidden to [], or head_kernel to 0")
+        if self.head_kernel and self.modality_dropout:
+            raise ValueError("head_kernel does not start from copies without an omic: set modality_dropout to 0")
+        if self.pooling == "values" and self.adapter.kind != "none":
+            raise ValueError(
+                f"pooling: values reads nothing that adapter {self.adapter.kind} could train: set adapter to none"
+            )
         return self
 
 
@@ -203,7 +217,7 @@ class Finetuner:
         train_losses: list[float] = []
         seconds: list[float] = []
         best = self._copy_of_trained()
-        for epoch in tqdm(range(self._config.max_epochs), desc="search", disable=not shows_progress()):
+        for epoch in progress(range(self._config.max_epochs), what="search, at most", unit="epoch"):
             started = time.monotonic()
             train_losses.append(self._epoch(fit, epoch))
             losses.append(self._inner_loss(inner))
@@ -219,7 +233,7 @@ class Finetuner:
 
     def fit(self, rows: NDArray[np.int64], n_epochs: int) -> None:
         """Train on `rows` for a number of epochs."""
-        for epoch in tqdm(range(n_epochs), desc="fit", disable=not shows_progress()):
+        for epoch in progress(range(n_epochs), what="fit", unit="epoch"):
             self._epoch(rows, epoch)
 
     def _inner_loss(self, rows: NDArray[np.int64]) -> float:

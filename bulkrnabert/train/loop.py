@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from tqdm import tqdm
 
 from bulkrnabert.data.masking import seeded_generator
 from bulkrnabert.errors import RunMeAgain, TrainingError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress, shows_progress
 from bulkrnabert.train.checkpoint import StateFolder, TrainingState
 from bulkrnabert.train.engine import Engine, run_objective
 from bulkrnabert.train.recipes import Recipe, Validation
@@ -104,7 +103,7 @@ class Trainer:
         if start_step == 0:
             self._record_validation(0, self.validate())
         validation = None
-        for step in tqdm(range(start_step, steps), initial=start_step, total=steps, disable=not shows_progress()):
+        for step in progress(range(start_step, steps), what="pretrain", unit="step", total=steps, initial=start_step):
             outcome = self._timed_step(step)
             done = step + 1
             validation = None

@@ -13,7 +13,7 @@ from bulkrnabert.data.masking import n_masked
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.bulkrnabert import BulkRNABertConfig
 from bulkrnabert.models.layers import GENES_A_PIECE, PIECEWISE_FROM_GENES
-from bulkrnabert.train.batches import VALIDATION_BATCH_SIZE
+from bulkrnabert.train.batches import validation_rows_at_once
 from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.devices import Device
 from bulkrnabert.train.engine_deepspeed import ZeroStage
@@ -133,7 +133,8 @@ def estimate_memory(job: Job, settings: Settings, framework_bytes: int, holds_da
     activations = settings.micro_batch_size * _kept_bytes(job, n_genes, settings.is_checkpointing)
     working = settings.micro_batch_size * _working_bytes(job, n_genes)
     # A validation keeps nothing for a backward pass, but may put more samples through at once than a micro-batch.
-    validation = VALIDATION_BATCH_SIZE * _forward_bytes(job, job.n_genes_at(False))
+    n_seen = job.n_genes_at(False)
+    validation = validation_rows_at_once(n_seen) * _forward_bytes(job, n_seen)
     # DeepSpeed's two communication buckets hold all parameters each, and stages 1 to 3 a flat fp32 copy of their share.
     buffers = 0 if stage == 0 else 2 * FP32 * n + FP32 * n // shares
     return Memory(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_path
+from bulkrnabert.data.access import strictest_stated
 from bulkrnabert.data.tokens import Tokens, read_tokens
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.models.encoder import Encoder
@@ -24,7 +25,6 @@ from bulkrnabert.provenance import (
     hash_patients,
     package_version,
     sha256_file,
-    sha256_lines,
     write_json,
 )
 from bulkrnabert.train.batches import split_off_validation
@@ -105,15 +105,20 @@ class RunPlan:
         return self.recipe.data.train
 
 
-def plan_run(settings: RunSettings) -> RunPlan:
+def plan_run(settings: RunSettings, makes_folders: bool = True) -> RunPlan:
     """Read and check everything that can be wrong before training starts.
 
+    Args:
+        settings: Of the run.
+        makes_folders: Make the folders of the state and the checkpoint; a run that is only looked at needs none.
     Raises:
         ConfigError: a configuration, or a combination of options, is wrong.
         DataError: the tokens folder is wrong.
         CheckpointError: the state folder belongs to another run.
     """
     _check_out(settings.out)
+    if makes_folders:
+        _make_folder(settings.out.parent)
     if settings.engine == "torch" and settings.n_processes > 1:
         raise ConfigError(f"engine torch runs one process, found {settings.n_processes}: use --engine deepspeed")
     tokens = read_tokens(settings.tokens)
@@ -147,7 +152,8 @@ def plan_run(settings: RunSettings) -> RunPlan:
         identity.update(start_from=start.weights_sha256, new_share=settings.new_share)
     states = StateFolder(settings.state_folder, identity, train.keep_best)
     states.check()
-    _make_folder(settings.state_folder)
+    if makes_folders:
+        _make_folder(settings.state_folder)
     recipe = kind(model, RunData(tokens, parts, order, train, settings.seed))
     return RunPlan(settings, recipe, use_bf16, states, start)
 
@@ -232,7 +238,6 @@ def _check_out(out: Path) -> None:
         raise ConfigError(f"{out}: is a file, expected a folder to write the checkpoint to")
     if out.is_dir() and any(out.iterdir()) and not (out / keys.CONFIG_JSON).is_file():
         raise ConfigError(f"{out}: is a folder of something else than a checkpoint; it would be replaced: name another")
-    _make_folder(out.parent)
 
 
 def _make_folder(folder: Path) -> None:
@@ -290,7 +295,17 @@ def _training_data(plan: RunPlan) -> TrainingData:
         n_held_out_samples=int((~plan.tokens.is_training).sum()),
         split_id=plan.tokens.split_id,
         split_sha256=plan.tokens.split_sha256,
+        n_genes=len(plan.tokens.gene_ids),
+        gene_list_sha256=plan.tokens.gene_list_sha256,
+        data_access=_data_access(plan),
+        units={omic: tokenizer.unit for omic, tokenizer in plan.tokens.tokenizers.items()},
     )
+
+
+def _data_access(plan: RunPlan) -> str | None:
+    """The strictest class of what the weights were made from; None where it is not stated."""
+    earlier = [] if plan.start is None else [plan.start.provenance.get("data_access")]
+    return strictest_stated([plan.tokens.data_access, *earlier])
 
 
 def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> dict[str, Any]:
@@ -321,10 +336,11 @@ def _provenance(plan: RunPlan, data: TrainingData, summary: dict[str, Any]) -> d
         **describe_run(STAGE, parameters, inputs),
         "split_id": data.split_id,
         "split_sha256": data.split_sha256,
-        "gene_list_sha256": sha256_lines(plan.tokens.gene_ids),
+        "gene_list_sha256": data.gene_list_sha256,
         "n_patients": data.n_patients,
         "cohorts": data.cohorts,
         "metrics": {name: value for name, value in summary.items() if name != "kind"},
+        **({} if data.data_access is None else {"data_access": data.data_access}),
         "patient_hashes": sorted(learnt),
     }
 
@@ -335,17 +351,17 @@ def _write_checkpoint(
     settings = plan.settings
     data = _training_data(plan)
     text = plan.recipe.card(result.validation)
-    card = model_card(text, plan.train, data, summary["n_parameters"], settings.seed, package_version())
+    card = model_card(plan.recipe.name, text, plan.train, data, summary, settings.seed, package_version())
     if plan.start is not None:
         n_new = int((~plan.start.is_replayed(plan.tokens.samples[plan.tokens.is_training])).sum())
-        card += plan.start.card_section(n_new, settings.new_share)
+        card = card.with_section("Continued pretraining", plan.start.card_text(n_new, settings.new_share))
     with atomic_path(settings.out) as partial:
         save_network(partial, network, weights)
         shutil.copyfile(settings.tokens / keys.TOKENIZER_JSON, partial / keys.TOKENIZER_JSON)
         shutil.copyfile(settings.tokens / keys.GENES_TXT, partial / keys.GENES_TXT)
         shutil.copyfile(plan.states.records_path, partial / keys.RECORDS_JSONL)
         write_json(partial / keys.PROVENANCE_JSON, _provenance(plan, data, summary))
-        (partial / keys.MODEL_CARD).write_text(card, encoding="utf-8")
+        (partial / keys.MODEL_CARD).write_text(card.text(), encoding="utf-8")
     logger.info(
         "%s: %d steps, validation %s; state kept in %s",
         settings.out,

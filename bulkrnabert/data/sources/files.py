@@ -14,8 +14,8 @@ import pandas as pd
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import ENSEMBL_ID, GeneKind, GeneVocabulary, NormalisedGenes, normalise_gene_ids
+from bulkrnabert.data.sources.adata import MAIN, choose_matrix, is_matrix_name
 from bulkrnabert.data.sources.delimited import (
-    SYMBOL_COLUMNS,
     Grid,
     read_delimited,
     read_parquet,
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 Missing = Literal["refuse", "keep"]
 Format = Literal["tsv", "csv", "parquet", "h5ad", "gct", "star_counts"]
-ENSEMBL_COLUMNS = ("gene_id", "gene_ids", "ensembl_id", "ensembl", "ensembl_gene_id")
-PIECE_BYTES = 64 << 20
 BY_EXTENSION: dict[str, Format] = {
     ".tsv": "tsv",
     ".txt": "tsv",
@@ -49,10 +47,17 @@ BY_EXTENSION: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class FormatChoice:
-    """A format, and the orientation where the user stated one."""
+    """A format, and what the user stated of the inside of the file.
+
+    Attributes:
+        name: The format.
+        orientation: Of a text table or Parquet; None where it was not stated.
+        matrix: Of an `.h5ad` file: `X`, `raw` or `layers/<name>`.
+    """
 
     name: Format
     orientation: Orientation | None
+    matrix: str = MAIN
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,13 @@ class ExpressionTable:
 
 
 def parse_format(text: str, path: Path) -> FormatChoice:
-    """Read a format as `tsv`, `csv:genes-in-rows`, or nothing: then the extension decides.
+    """Read a format as `tsv`, `csv:genes-in-rows`, `h5ad:layers/tpm`, or nothing: then the extension decides.
 
     Raises:
-        DataError: not a format, not an orientation, or an extension that says nothing.
+        DataError: not a format, an orientation or a matrix, or an extension that says nothing.
     """
-    name, _, orientation = text.strip().lower().partition(":")
+    name, _, inside = text.strip().partition(":")
+    name, orientation = name.lower(), inside.lower()
     if not name:
         if path.is_dir():
             return FormatChoice("star_counts", None)
@@ -107,6 +113,10 @@ def parse_format(text: str, path: Path) -> FormatChoice:
         if name == known:
             if not orientation:
                 return FormatChoice(known, None)
+            if known == "h5ad":
+                if not is_matrix_name(inside):
+                    raise DataError(f"format {text!r}: expected h5ad:X, h5ad:raw or h5ad:layers/NAME")
+                return FormatChoice(known, None, inside)
             if known not in ("tsv", "csv", "parquet"):
                 raise DataError(f"format {text!r}: an orientation is stated for tsv, csv and parquet only")
             if orientation not in get_args(Orientation):
@@ -125,7 +135,8 @@ def read_expression(
     Args:
         path: A file (`.gz` as well), or a folder of STAR-Counts files.
         fmt: `tsv`, `csv`, `parquet`, `h5ad`, `gct`, `star_counts`; empty to go by the extension. `tsv`, `csv` and
-            `parquet` may say `:genes-in-rows` or `:genes-in-columns`; else the ids decide.
+            `parquet` may say `:genes-in-rows` or `:genes-in-columns`; else the ids decide. `h5ad` may say `:raw` or
+            `:layers/<name>`; else `X` is read.
         known_sample_ids: Sample and patient ids of the clinical table, which help to tell samples from genes.
         missing: A cell without a number is refused, or kept as NaN.
     Raises:
@@ -139,7 +150,7 @@ def read_expression(
     if choice.name == "star_counts":
         return _read_star(path, known_sample_ids)
     if choice.name == "h5ad":
-        return _read_h5ad(path, missing)
+        return _read_h5ad(path, missing, choice.matrix)
     if choice.name == "gct":
         return _from_grid(path, read_gct(path), True, missing)
     if choice.name == "parquet":
@@ -225,74 +236,31 @@ def star_sample_ids(files: Sequence[Path], known_sample_ids: Collection[str]) ->
     return by_name
 
 
-def _read_h5ad(path: Path, missing: Missing) -> ExpressionTable:
+def _read_h5ad(path: Path, missing: Missing, matrix: str) -> ExpressionTable:
     import anndata
-    import h5py  # type: ignore[import-untyped]
 
     try:
-        with h5py.File(path, "r") as handle:
-            if "X" not in handle:
-                layers = ", ".join(repr(name) for name in handle.get("layers", {}))
-                found = f"; found the layers {layers}, put one into X" if layers else ""
-                raise DataError(f"{path}: no expression in `X`, where .h5ad files have it{found}")
         adata = anndata.read_h5ad(path, backed="r")
         try:
-            return _from_adata(path, adata, missing)
+            return _from_adata(path, adata, missing, matrix)
         finally:
             adata.file.close()
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as .h5ad: {error}") from error
 
 
-def _from_adata(path: Path, adata: AnnData, missing: Missing) -> ExpressionTable:
-    if 0 in adata.shape:
-        raise DataError(f"{path}: no expression in `X` ({adata.n_obs} samples x {adata.n_vars} genes)")
-    if adata.X.shape != adata.shape:
-        raise DataError(
-            f"{path}: `X` has {adata.X.shape[0]} x {adata.X.shape[1]} cells for {adata.n_obs} samples x"
-            f" {adata.n_vars} genes: a damaged file; write it again"
-        )
-    refuse_unlikely_size(path, adata.n_obs, adata.n_vars)
-    gene_ids, symbols = _genes_of_var(path, adata.var)
+def _from_adata(path: Path, adata: AnnData, missing: Missing, matrix: str) -> ExpressionTable:
+    chosen = choose_matrix(adata, matrix, str(path))
+    refuse_unlikely_size(path, *chosen.shape)
     grid = Grid(
         rows=tuple(str(name) for name in adata.obs_names),
-        columns=gene_ids,
-        values=_dense_rows(adata),
+        columns=chosen.gene_ids,
+        values=chosen.dense_float32(),
         row_title=keys.SAMPLE_ID,
         column_title=keys.GENE_ID,
         dropped_columns=(),
     )
     table = _from_grid(path, grid, False, missing)
-    kept = normalise_gene_ids(gene_ids, str(path))
+    kept = normalise_gene_ids(chosen.gene_ids, str(path))
     obs = adata.obs.reset_index(drop=True).astype(object).where(adata.obs.notna().to_numpy(), "").astype(str)
-    return replace(table, genes=_vocabulary(kept, symbols), obs=obs)
-
-
-def _genes_of_var(path: Path, var: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Gene ids, and symbols beside them where there are some.
-
-    Tables that come from scanpy often have symbols for names and Ensembl ids in a column.
-    """
-    names = tuple(str(name) for name in var.index)
-    lower = {str(title).lower(): title for title in var.columns}
-    beside = next((lower[title] for title in ENSEMBL_COLUMNS if title in lower), None)
-    if beside is not None and not any(ENSEMBL_ID.match(name) for name in names):
-        ids = tuple(str(gene_id) for gene_id in var[beside])
-        if all(ENSEMBL_ID.match(gene_id) for gene_id in ids):
-            logger.info("%s: Ensembl ids from the column %r of var; its names are the symbols", path, beside)
-            return ids, names
-    named = next((lower[title] for title in SYMBOL_COLUMNS if title in lower), None)
-    symbols = () if named is None else tuple("" if pd.isna(name) else str(name) for name in var[named])
-    return names, symbols
-
-
-def _dense_rows(adata: AnnData) -> npt.NDArray[np.float32]:
-    """`X`, some rows at a time, so that no second copy of a large matrix is ever held."""
-    values = np.empty(adata.shape, dtype=np.float32)
-    # A matrix stored gene by gene would be searched as a whole for each piece of rows.
-    matrix = adata.X.to_memory() if getattr(adata.X, "format", "") == "csc" else adata.X
-    n_rows = max(1, PIECE_BYTES // (8 * adata.n_vars))
-    for start in range(0, adata.n_obs, n_rows):
-        piece = matrix[start : start + n_rows]
-        values[start : start + n_rows] = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
-    return values
+    return replace(table, genes=_vocabulary(kept, chosen.symbols), obs=obs)

@@ -20,11 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from tqdm import tqdm
 
 from bulkrnabert.data.sources.delimited import GZIP_MAGIC, Grid, open_text, read_rows, shorten
 from bulkrnabert.errors import DataError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +196,7 @@ def extract_gct(
     blocks = SampleBlocks(folder, len(columns), len(target))
     with (
         _open(header.path) as handle,
-        tqdm(total=header.n_genes, unit="gene", desc="read", disable=not shows_progress()) as progress,
+        progress_bar(header.n_genes, unit="gene", what="read") as bar,
     ):
         if _read_header(header.path, handle) != header:
             raise DataError(f"{header.path}: has changed while it was read; run it again")
@@ -208,7 +207,7 @@ def extract_gct(
             wanted = values[:, columns]
             _check(index, numbers, columns, wanted)
             blocks.append(wanted.T, np.array([target[number] for number in numbers], dtype=np.int64))
-            progress.update(numbers[-1] + 1 - progress.n)
+            bar.update(numbers[-1] + 1 - bar.n)
     return blocks
 
 

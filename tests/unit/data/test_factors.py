@@ -69,3 +69,13 @@ def test_prototypes_are_the_means_of_groups() -> None:
     order = np.argsort(-found[0])
     np.testing.assert_allclose(found[:, order].T, groups, atol=0.02)
     assert (found == fit_prototypes(values, 2, 0)).all()
+
+
+def test_no_prototype_is_one_sample() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(30, 2)), [[50.0, 50.0]]])
+    found = fit_prototypes(values, 2, 0).T
+    far = found[np.argmax(found.sum(axis=1))]
+    nearest = values[np.argsort(((values - values[-1]) ** 2).sum(axis=1))[:5]]
+    np.testing.assert_allclose(far, nearest.mean(axis=0), rtol=1e-5)
+    assert np.abs(found - values[-1]).max(axis=1).min() > 10

@@ -10,6 +10,7 @@ import torch
 from bulkrnabert import keys
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.errors import DataError
+from bulkrnabert.train import batches
 from bulkrnabert.train.batches import BatchSource, Parts, split_off_validation
 from bulkrnabert.train.config import MaskedTrainConfig
 from bulkrnabert.train.mixture import mix_cohorts
@@ -111,6 +112,20 @@ def test_validation_is_the_same_however_it_is_shared_out(source: BatchSource) ->
     shared = [item.batch.inputs for of_process in passes for item in of_process if item.counts]
     assert all(torch.equal(one, other) for one, other in zip(alone, again, strict=True))
     assert sum(len(part) for part in shared) == sum(len(part) for part in alone) == len(source.parts.validation_idx)
+
+
+def test_long_samples_are_validated_a_few_at_a_time(source: BatchSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(source.validation_batches(0, 1))
+    monkeypatch.setattr(batches, "VALIDATION_POSITIONS", 45)  # two samples of the subset's 20 genes
+    pieces = list(source.validation_batches(0, 1))
+    assert max(len(item.batch.inputs) for item in pieces) == 2 < max(len(item.batch.inputs) for item in whole)
+    for name in ("inputs", "masked_idx", "targets"):
+        cut, uncut = (torch.cat([getattr(item.batch, name) for item in items]) for items in (pieces, whole))
+        assert torch.equal(cut, uncut)
+    passes = [list(source.validation_batches(rank, 3)) for rank in range(3)]
+    assert len({len(of_process) for of_process in passes}) == 1
+    counted = [item for of_process in passes for item in of_process if item.counts]
+    assert sum(len(item.batch.inputs) for item in counted) == len(source.parts.validation_idx)
 
 
 def test_most_frequent_bins_by_hand(train_config: MaskedTrainConfig) -> None:

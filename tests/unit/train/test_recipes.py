@@ -149,8 +149,12 @@ def test_measures_as_text() -> None:
 
 def test_the_card_has_the_lines_of_the_recipe(recipe: BulkRNABertRecipe, train_config: MaskedTrainConfig) -> None:
     validation = Validation(2.0, {"masked_accuracy": 0.25, "baseline_accuracy": 0.125, "spearman": None}, 8)
-    data = TrainingData({"C0": 16, "C1": 16}, 32, 24, 8, 8, "r0f0", "ab" * 32)
-    text = model_card(recipe.card(validation), train_config, data, 1234, seed=0, version="1")
+    data = TrainingData(
+        {"C0": 16, "C1": 16}, 32, 24, 8, 8, "r0f0", "ab" * 32, 6, "cd" * 32, "open", {"rnaseq": "log2(tpm+1)"}
+    )
+    summary = {"n_parameters": 1234, "train_s": 7200.0, "n_processes": 2, "device": "cuda"}
+    card = model_card("bulkrnabert", recipe.card(validation), train_config, data, summary, seed=0, version="1")
+    text = card.text()
     for line in (
         "# BulkRNABert encoder, pretrained by masked language modelling",
         "Unit before binning: tpm.",
