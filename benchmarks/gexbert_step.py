@@ -1,27 +1,29 @@
-"""Cost of a pretraining step of GexBERT against the number of genes that are known.
+"""A pretraining step of GexBERT with a gene list of some length, in this process.
 
 A step is the draw of a batch, forward, backward and update, with as many input and target genes in every row of the
-table, so that the length of the gene list is all that changes. Seconds are processor time, so that a busy machine gives
-the same numbers as a quiet one; each list has a fresh process. Prints a Markdown table; `--out` writes JSON, `--plot`
-an SVG.
+table, so that the length of the gene list is all that changes. `--preset` takes the numbers of genes read and restored
+from preset `small` instead of fixed small ones: what a run costs. Seconds are processor time over threads, so that a
+busy machine gives the same numbers as a quiet one. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
+from typing import Any
 
-N_GENES = (100, 300, 1000, 3000, 10_000, 20_000)
 N_KNOWN, N_TARGETS, N_SAMPLES, BATCH = 64, 32, 128, 32
-N_STEPS = 12
+N_STEPS, N_WARM_UP = 32, 4
 
 
-def measure(n_genes: int) -> dict[str, float]:
-    """Median step, its draw alone, and peak memory of this process."""
+def measure(n_genes: int, is_preset: bool) -> dict[str, float]:
+    """Median step, its draw alone, and peak memory of this process.
+
+    Args:
+        n_genes: Length of the gene list.
+        is_preset: Genes read and restored, and steps of a run, as preset `small` has them.
+    """
     import numpy as np
     import pandas as pd
     import torch
@@ -57,81 +59,43 @@ def measure(n_genes: int) -> dict[str, float]:
         model=keys.GEXBERT,
         values=values,
     )
-    train = RestorationConfig(
-        steps=100,
-        global_batch_size=BATCH,
-        micro_batch_size=BATCH,
-        min_known=N_KNOWN,
-        max_known=N_KNOWN,
-        targets_per_step=N_TARGETS,
-        learning_rate=1e-3,
-        validate_every=100,
-        checkpoint_every=100,
-    )
+    if is_preset:
+        train = RestorationConfig.from_yaml(preset_path("train", "small", keys.GEXBERT))
+    else:
+        fixed: dict[str, Any] = {"global_batch_size": BATCH, "micro_batch_size": BATCH, "targets_per_step": N_TARGETS}
+        fixed |= {"min_known": N_KNOWN, "max_known": N_KNOWN, "learning_rate": 1e-3}
+        train = RestorationConfig(steps=100, validate_every=100, checkpoint_every=100, **fixed)
     model = GexBERTRecipe.configure(preset_path("model", "small", keys.GEXBERT), tokens, train)
     assert isinstance(model, GexBERTConfig)
     parts = split_off_validation(samples, train.validation_fraction, seed=0)
-    order = mix_cohorts(samples, parts.fit_idx, None, train.steps * BATCH, seed=0)
+    order = mix_cohorts(samples, parts.fit_idx, None, N_STEPS * train.global_batch_size, seed=0)
     recipe = GexBERTRecipe(model, RunData(tokens, parts, order, train, seed=0))
     engine = TorchEngine(recipe.objective(recipe.build(), use_bf16=False), train, torch.device("cpu"))
     steps, draws = [], []
     for step in range(N_STEPS):
         started = time.process_time()
-        batch = recipe.micro_batch(step, 0, BATCH)
+        batch = recipe.micro_batch(step, 0, train.micro_batch_size)
         drawn = time.process_time()
         engine.accumulate(batch)
         engine.update(1e-3)
         steps.append(time.process_time() - started)
         draws.append(drawn - started)
     return {
-        "step_s": float(np.median(steps[2:])) / torch.get_num_threads(),
-        "draw_s": float(np.median(draws[2:])),
+        "step_s": float(np.median(steps[N_WARM_UP:])) / torch.get_num_threads(),
+        "mean_step_s": float(np.mean(steps[N_WARM_UP:])) / torch.get_num_threads(),
+        "run_steps": float(train.steps),
+        "draw_s": float(np.median(draws[N_WARM_UP:])),
         "peak_bytes": float(peak_memory_bytes(engine.device)),
     }
 
 
-def plot(rows: list[dict[str, float]], path: Path) -> None:
-    """Step and draw against the length of the gene list."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5.5, 3.2), layout="constrained")
-    genes = [row["n_genes"] for row in rows]
-    axes.plot(genes, [1e3 * row["step_s"] for row in rows], marker="o", label="whole step")
-    axes.plot(genes, [1e3 * row["draw_s"] for row in rows], marker="s", label="of it, drawing the batch")
-    axes.set(xscale="log", ylim=(0, None), xlabel="genes known", ylabel="milliseconds a step, one core")
-    axes.set_title(f"{BATCH} samples, {N_KNOWN} genes read, {N_TARGETS} restored", fontsize="medium")
-    axes.legend()
-    figure.savefig(path)
-
-
 def main() -> None:
-    """Measure every length of the gene list, each in a fresh process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--plot", type=Path, help="SVG file to write")
-    parser.add_argument("--n-genes", type=int, help=argparse.SUPPRESS)
+    """Measure one length of the gene list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--genes", type=int, default=1000, help="length of the gene list")
+    parser.add_argument("--preset", action="store_true", help="genes read and restored as in preset small")
     options = parser.parse_args()
-    if options.n_genes:
-        print(json.dumps({"n_genes": options.n_genes, **measure(options.n_genes)}))
-        return
-    rows = []
-    for n_genes in N_GENES:
-        command = [sys.executable, __file__, "--n-genes", str(n_genes)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=2) + "\n")
-    if options.plot:
-        plot(rows, options.plot)
-    print("| genes known | step (ms) | of it, drawing the batch (ms) | peak memory (MiB) |")
-    print("|---|---|---|---|")
-    for row in rows:
-        step, draw, peak = row["step_s"], row["draw_s"], row["peak_bytes"]
-        print(f"| {row['n_genes']:,} | {1e3 * step:.0f} | {1e3 * draw:.1f} | {peak / 2**20:.0f} |")
+    print(json.dumps(measure(options.genes, options.preset)))
 
 
 if __name__ == "__main__":

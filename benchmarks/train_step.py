@@ -1,19 +1,17 @@
-"""What `bulkrnabert plan --device cpu` predicts for a training step, against measured steps, each in a fresh process.
+"""What `bulkrnabert plan --device cpu` predicts for a training step, or a measured step, in this process.
 
-A step is forward, backward and update of one micro-batch of full-length samples; the peak includes a validation's
-forward pass. Seconds are processor time over
-threads, so that a busy machine gives the same numbers as a quiet one. Writes JSON, prints a Markdown table.
+A step is forward, backward and update of one micro-batch; the peak includes a validation's forward pass. Seconds are
+processor time over threads, so that a busy machine gives the same numbers as a quiet one. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from timing import fastest, peak_bytes
 
 SIZES = {
     "small-1024": ("small", 1024, 4),
@@ -22,8 +20,7 @@ SIZES = {
     "paper-4096": ("paper", 4096, 1),
     "paper-19062": ("paper", 19_062, 1),
 }
-QUICK = ("small-1024", "small-4096", "paper-1024", "paper-4096")
-N_REPEATS = 3
+MEASURE_FOR_S = 2.0
 ONCE_FROM_GENES = 8192
 N_SAMPLES = 64
 
@@ -47,41 +44,56 @@ def make_job(preset: str, n_genes: int, batch: int) -> Any:
     return Job(model=model, train=train, n_samples=N_SAMPLES, n_devices=1, is_bf16=False)
 
 
-def measure(preset: str, n_genes: int, batch: int) -> dict[str, float]:
-    """Fastest step and peak memory of this process."""
+def measure(preset: str, n_genes: int, batch: int, subset: int | None = None) -> dict[str, float]:
+    """Fastest step, and peak memory of this process before and with a validation.
+
+    Args:
+        preset: Sizes of the model.
+        n_genes: Its genes.
+        batch: Samples of the step.
+        subset: Genes that the step sees; None: all.
+    """
     import torch
 
     from bulkrnabert.data.masking import n_masked
     from bulkrnabert.models.bulkrnabert import BulkRNABert
-    from bulkrnabert.train.batches import VALIDATION_BATCH_SIZE, MicroBatch
+    from bulkrnabert.train.batches import MicroBatch, validation_rows_at_once
     from bulkrnabert.train.engine import TorchEngine, run_objective
-    from bulkrnabert.train.loop import peak_memory_bytes
     from bulkrnabert.train.losses import MaskedLanguageModel
 
     job = make_job(preset, n_genes, batch)
     generator = torch.Generator().manual_seed(0)
     cpu = torch.device("cpu")
     engine = TorchEngine(MaskedLanguageModel(BulkRNABert(job.model, generator)), job.train, cpu)
-    n_mask = n_masked(n_genes, job.train.mask_fraction)
+    n_seen = subset or n_genes
+    n_mask = n_masked(n_seen, job.train.mask_fraction)
 
     def draw(size: int) -> MicroBatch:
         return MicroBatch(
-            inputs=torch.randint(0, 64, (size, n_genes), generator=generator),
-            masked_idx=torch.randperm(n_genes, generator=generator)[:n_mask].repeat(size, 1),
+            inputs=torch.randint(0, 64, (size, n_seen), generator=generator),
+            masked_idx=torch.randperm(n_seen, generator=generator)[:n_mask].repeat(size, 1),
             targets=torch.randint(0, 64, (size, n_mask), generator=generator),
-            gene_idx=None,
+            gene_idx=None if subset is None else torch.randperm(n_genes, generator=generator)[:subset].sort().values,
         )
 
     inputs = draw(batch)
-    best = float("inf")
-    for _ in range(N_REPEATS if n_genes < ONCE_FROM_GENES else 1):
-        started = time.process_time()
+
+    def step() -> None:
         engine.accumulate(inputs)
         engine.update(1e-3)
-        best = min(best, (time.process_time() - started) / torch.get_num_threads())
-    with torch.no_grad():
-        run_objective(engine.objective, draw(VALIDATION_BATCH_SIZE), cpu)
-    return {"step_s": best, "peak_bytes": float(peak_memory_bytes(cpu))}
+
+    is_long = n_seen >= ONCE_FROM_GENES
+    found = fastest(step, 0 if is_long else MEASURE_FOR_S, not is_long)
+    step_peak = peak_bytes()
+    if subset is None:
+        with torch.no_grad():
+            run_objective(engine.objective, draw(validation_rows_at_once(n_genes)), cpu)
+    return {
+        "step_s": found["seconds"],
+        "wall_s": found["wall_s"],
+        "step_peak_bytes": step_peak,
+        "peak_bytes": peak_bytes(),
+    }
 
 
 def predict(preset: str, n_genes: int, batch: int) -> dict[str, float]:
@@ -102,42 +114,17 @@ def predict(preset: str, n_genes: int, batch: int) -> dict[str, float]:
     }
 
 
-def in_fresh_process(role: str, name: str) -> dict[str, float]:
-    """Run one measurement or prediction in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--role", role, "--size", name], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
-
-
 def main() -> None:
-    """Compare prediction and measurement for every size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave out 19,062 genes")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--role", choices=["measure", "predict"], help=argparse.SUPPRESS)
-    parser.add_argument("--size", choices=list(SIZES), help=argparse.SUPPRESS)
+    """Predict or measure one size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--role", choices=["measure", "predict"], default="measure")
+    parser.add_argument("--subset", type=int, help="genes that the step sees, of those of the model; default all")
+    parser.add_argument("--size", choices=list(SIZES), default="small-1024", help="preset and genes")
     options = parser.parse_args()
-    if options.role:
-        print(json.dumps({"measure": measure, "predict": predict}[options.role](*SIZES[options.size])))
-        return
-    rows = []
-    for name in QUICK if options.quick else SIZES:
-        predicted, measured = in_fresh_process("predict", name), in_fresh_process("measure", name)
-        rows.append({"size": name, "batch": SIZES[name][2], "predicted": predicted, "measured": measured})
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=2) + "\n")
-    print("| model, genes | batch | step predicted / measured (s) | ratio | peak predicted / measured (GiB) | ratio |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        predicted, measured = row["predicted"], row["measured"]
-        print(
-            f"| {row['size']} | {row['batch']} | {predicted['step_s']:.2f} / {measured['step_s']:.2f} "
-            f"| {predicted['step_s'] / measured['step_s']:.2f} "
-            f"| {predicted['peak_bytes'] / 2**30:.2f} / {measured['peak_bytes'] / 2**30:.2f} "
-            f"| {predicted['peak_bytes'] / measured['peak_bytes']:.2f} |"
-        )
+    if options.role == "predict":
+        print(json.dumps(predict(*SIZES[options.size])))
+    else:
+        print(json.dumps(measure(*SIZES[options.size], options.subset)))
 
 
 if __name__ == "__main__":
