@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -15,6 +16,7 @@ from bulkrnabert import keys
 from bulkrnabert.downstream.fold_encoders import FoldEncoder, PanelChooser, chosen_panel
 from bulkrnabert.downstream.job import Fold, Job
 from bulkrnabert.downstream.joint import JointJob
+from bulkrnabert.downstream.kernel_head import fit_kernel_ridge
 from bulkrnabert.downstream.probe import choose_logistic
 from bulkrnabert.downstream.survival import Baseline, choose_ridge_cox, fit_baseline
 from bulkrnabert.errors import ConfigError
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Start = Literal["pretrained", "random"]
 IntArray = npt.NDArray[np.int64]
+KERNEL_NAME = "kernel head"
 METHOD_NAMES = {"none": "head only", "ia3": "IA3 fine-tuning", "lora": "LoRA fine-tuning", "full": "full fine-tuning"}
 LOGIT_OF_ABSENT_CLASS = -5.0
 
@@ -63,6 +66,8 @@ class FinetuneSettings:
     def method(self) -> str:
         """Name that a reader sees, the same for every fold."""
         kind = "tuned fine-tuning" if self.is_tuned else METHOD_NAMES[self.config.adapter.kind]
+        if self.config.head_kernel:
+            kind = KERNEL_NAME if self.config.adapter.kind == "none" else f"{kind}, {KERNEL_NAME}"
         name = f"{keys.MODEL_TITLES.get(self.model, self.model)}, {kind}"
         name += "" if self.start == "pretrained" else " from a random start"
         return f"{name} on {self.panel_name}" if self.panel_name else name
@@ -119,7 +124,7 @@ class StartEmbeddings:
         key = id(encoder), config.pooling, config.layer, config.gene_idx
         tokens = encoder.droppable(config.gene_idx)
         if key not in self._found:
-            width = embedding_width(network.encoder, config.pooling)
+            width = embedding_width(network.encoder, config.pooling, config.gene_idx)
             self._found[key] = torch.full((tokens.n_rows, width), torch.nan, device=self._settings.device)
         whole = self._found[key]
         absent = rows[torch.isnan(whole[torch.from_numpy(rows), 0]).cpu().numpy()]
@@ -193,7 +198,8 @@ def finish_fold(
 def start_finetuner(
     job: JointJob, rows: IntArray, fold: Fold, encoder: FoldEncoder, settings: FinetuneSettings, starts: StartEmbeddings
 ) -> Finetuner:
-    """A new network, standardised on `rows`, its linear heads started as the probe that is fitted on them."""
+    """A new network, standardised on `rows`, its heads without hidden layers started as the probe, or as kernel ridge
+    regression, that is fitted on them."""
     targets = job.targets()
     network = _new_network(encoder, targets, settings)
     start = starts.get(encoder, network, _rows_to_embed(fold, encoder, network, settings.config))
@@ -240,11 +246,12 @@ def _new_network(encoder: FoldEncoder, targets: Sequence[Target], settings: Fine
     pooling = resolve_pooling(config, network)
     heads = {
         target.name: HeadConfig(
-            n_inputs=embedding_width(network, pooling),
+            n_inputs=embedding_width(network, pooling, settings.panel),
             n_outputs=target.n_outputs,
             hidden=config.head_hidden,
             dropout=config.head_dropout,
             layer_norm=config.head_layer_norm,
+            kernel_features=config.head_kernel if target.name == keys.CANCER_TYPE else 0,
         )
         for target in targets
     }
@@ -312,14 +319,20 @@ def _start_head(
     """Start a linear head as the probe on standardised embeddings of the job's rows `own`; a classifier's is fitted on
     their copies as well, so that it does not need every omic from the start."""
     output = network.linear_output(job.task)
-    scale = network.get_buffer("embedding_scale").double().cpu().numpy()
+    if network.config.heads[job.task].kernel_features:
+        _start_kernel_head(network, job, ready, job.class_ids[own], seed)
+        return
     if job.task == keys.CANCER_TYPE:
-        features, classes, weights = ready, job.class_ids[own], None
-        choice = choose_logistic(features, scale, classes, seed)
+        model = choose_logistic(ready, job.class_ids[own], seed)
         if copies is not None and len(copies.of):
             weights = np.concatenate([np.ones(len(own)), np.full(len(copies.of), copies.weight)])
-            features, classes = np.concatenate([ready, copies.ready]), np.concatenate([classes, classes[copies.of]])
-        model = choice.fit(features, scale, classes, weights)
+            features, classes = (
+                np.concatenate([ready, copies.ready]),
+                job.class_ids[np.concatenate([own, own[copies.of]])],
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as in `choose_logistic`
+                model = model.fit(features, classes, sample_weight=weights)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2 and len(weight) == 1:
             weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
@@ -328,6 +341,20 @@ def _start_head(
             output.weight[model.classes_] = torch.from_numpy(weight).to(output.weight)
             output.bias[model.classes_] = torch.from_numpy(bias).to(output.bias)
         return
+    scale = network.get_buffer("embedding_scale").double().cpu().numpy()
     coefficients = choose_ridge_cox(ready, scale, job.survival.take(own), seed)
     with torch.no_grad():
         output.weight[0] = torch.from_numpy(coefficients).to(output.weight)
+
+
+def _start_kernel_head(
+    network: FinetunedNetwork, job: Job, ready: npt.NDArray[np.float64], class_ids: IntArray, seed: int
+) -> None:
+    output = network.linear_output(job.task)
+    with torch.no_grad():
+        inputs = torch.from_numpy(ready).to(output.weight)
+        features = network.head_features(job.task, inputs).cpu().numpy()
+        fitted = fit_kernel_ridge(features, class_ids, len(job.classes), seed)
+        output.weight.copy_(torch.from_numpy(fitted.weight))
+        output.bias.fill_(LOGIT_OF_ABSENT_CLASS)
+        output.bias[torch.from_numpy(np.unique(class_ids))] = 0.0

@@ -15,7 +15,7 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.data.splits import deal_folds
-from bulkrnabert.downstream.directions import Directions, Standardiser, direction_choices
+from bulkrnabert.downstream.directions import Standardiser
 from bulkrnabert.downstream.job import Fold, Job
 from bulkrnabert.downstream.predictions import MODEL, SCHEMA, Predictions
 from bulkrnabert.downstream.survival import (
@@ -27,6 +27,7 @@ from bulkrnabert.downstream.survival import (
     pooled_risk,
     survival_probabilities,
 )
+from bulkrnabert.logs import progress
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 
 if TYPE_CHECKING:
@@ -61,84 +62,40 @@ def predict_logistic(train: FloatArray, class_ids: IntArray, test: FloatArray, n
         Probabilities, shape (test rows, n_classes); 0 for a class that the training part lacks.
     """
     standardise = Standardiser.fit(train)
-    ready = standardise(train)
-    model = choose_logistic(ready, standardise.scale, class_ids, seed).fit(ready, standardise.scale, class_ids)
+    model = choose_logistic(standardise(train), class_ids, seed)
     probabilities = np.zeros((len(test), n_classes))
     probabilities[:, model.classes_] = model.predict_proba(standardise(test))
     return probabilities
 
 
-@dataclass(frozen=True)
-class LogisticChoice:
-    """Settings of a multinomial logistic regression.
-
-    Attributes:
-        strength: Inverse of the ridge penalty.
-        n_directions: Leading directions of the features that it reads; `None`: the features as they are.
-    """
-
-    strength: float
-    n_directions: int | None
-
-    def fit(
-        self, ready: FloatArray, scale: FloatArray, class_ids: IntArray, weights: FloatArray | None = None
-    ) -> LogisticRegression:
-        """The model, its coefficients being those of the standardised features.
-
-        Args:
-            ready: Standardised features, shape (rows, features).
-            scale: Standard deviation of each before that, shape (features,).
-            class_ids: Classes, shape (rows,).
-            weights: Of the rows, shape (rows,).
-        """
-        directions = Directions.leading(ready, scale, self.n_directions)
-        model = _fit_logistic(directions.scores(ready), class_ids, self.strength, weights)
-        model.coef_ = directions.to_features(model.coef_)
-        model.n_features_in_ = ready.shape[1]
-        return model
-
-
-def _fit_logistic(
-    features: FloatArray, class_ids: IntArray, strength: float, weights: FloatArray | None = None
-) -> LogisticRegression:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        # A fit stopped at the limit is a fit; which strength is used is judged by its inner-fold loss.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features, class_ids, sample_weight=weights)
-
-
-def choose_logistic(ready: FloatArray, scale: FloatArray, class_ids: IntArray, seed: int) -> LogisticChoice:
-    """Strength, and features as they are or their leading directions, by the cross-entropy of inner folds.
+def choose_logistic(ready: FloatArray, class_ids: IntArray, seed: int) -> LogisticRegression:
+    """Multinomial logistic regression whose strength is chosen by the cross-entropy of inner folds.
 
     Args:
         ready: Standardised features of the training part, shape (training rows, features).
-        scale: Standard deviation of each before that, shape (features,).
         class_ids: Classes of the training part.
         seed: Of the inner folds.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
+    def fit(rows: npt.NDArray[np.bool_], strength: float) -> LogisticRegression:
+        with warnings.catch_warnings():
+            # A fit stopped at the limit is a fit; which strength is used is judged by its inner-fold loss.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(ready[rows], class_ids[rows])
+
     inner = deal_folds(pd.DataFrame({"class": class_ids}), N_INNER_FOLDS, np.random.default_rng(seed))
-    choices = direction_choices(ready.shape[1], len(ready) - int(np.bincount(inner).max()))
-    losses = np.zeros((len(choices), len(LOGISTIC_STRENGTHS)))
+    losses = np.zeros(len(LOGISTIC_STRENGTHS))
     for fold in range(N_INNER_FOLDS):
-        for choice, n_directions in enumerate(choices):
-            directions = Directions.leading(ready[inner != fold], scale, n_directions)
-            to_fit, to_judge = directions.scores(ready[inner != fold]), directions.scores(ready[inner == fold])
-            for index, strength in enumerate(LOGISTIC_STRENGTHS):
-                model = _fit_logistic(to_fit, class_ids[inner != fold], strength)
-                is_known = np.isin(class_ids[inner == fold], model.classes_)
-                losses[choice, index] += log_loss(
-                    class_ids[inner == fold][is_known],
-                    model.predict_proba(to_judge[is_known]),
-                    normalize=False,
-                    labels=model.classes_,
-                )
-    best = np.unravel_index(int(np.argmin(losses)), losses.shape)
-    return LogisticChoice(LOGISTIC_STRENGTHS[int(best[1])], choices[int(best[0])])
+        for index, strength in enumerate(LOGISTIC_STRENGTHS):
+            model = fit(inner != fold, strength)
+            judged = (inner == fold) & np.isin(class_ids, model.classes_)
+            losses[index] += log_loss(
+                class_ids[judged], model.predict_proba(ready[judged]), normalize=False, labels=model.classes_
+            )
+    return fit(np.ones(len(ready), dtype=bool), LOGISTIC_STRENGTHS[int(np.argmin(losses))])
 
 
 def _fit_classifier_network(
@@ -346,7 +303,7 @@ def probe_embeddings(
     """
     frames = []
     of_model = f"{keys.MODEL_TITLES[model]} embedding + "
-    for fold in job.folds:
+    for fold in progress(job.folds, what="heads", unit="fold"):
         embedding = features[fold.split_id]
         if job.task == keys.CANCER_TYPE:
             training = embedding[fold.train], job.class_ids[fold.train], embedding[fold.test]
