@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, join_problems
 from bulkrnabert.evaluate.data_artefacts import Diagnosis, Endpoint, ModalitySummary, Pairs
+from bulkrnabert.evaluate.embedding_maps import EmbeddingMaps
 from bulkrnabert.evaluate.findings import Findings
 
 MAX_PROBLEMS_SHOWN = 10
@@ -448,6 +449,7 @@ class ReportInputs:
     endpoints: list[Endpoint] = field(default_factory=list)
     diagnoses: list[Diagnosis] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
+    maps: EmbeddingMaps = field(default_factory=EmbeddingMaps)
 
 
 def select(numbers: Numbers, task: str, scope: str, names: Sequence[str]) -> list[Metric]:

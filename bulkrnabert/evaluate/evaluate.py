@@ -36,6 +36,7 @@ from bulkrnabert.evaluate.scores import (
     score_survival,
 )
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
+from bulkrnabert.logs import progress
 from bulkrnabert.provenance import hash_patients
 
 logger = logging.getLogger(__name__)
@@ -402,7 +403,8 @@ def evaluate(
     joined = join_methods(predictions)
     jobs = [(str(item.frame["task"].iloc[0]), str(item.frame["scope"].iloc[0])) for item in joined]
     ordered = sorted(zip(jobs, joined, strict=True), key=lambda item: (item[0][0], item[0][1] != keys.PAN, item[0][1]))
-    results = [evaluate_job(item, endpoint_of, setting) for _, item in ordered]
+    judged = progress(ordered, what="judge", unit="job")
+    results = [evaluate_job(item, endpoint_of, setting) for _, item in judged]
     return {
         "version": METRICS_VERSION,
         "split_sha256": setting.splits.sha256,

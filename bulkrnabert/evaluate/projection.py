@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,39 @@ import numpy.typing as npt
 
 from bulkrnabert.downstream.embeddings import Embeddings
 
+FloatArray = npt.NDArray[np.float64]
+# By the method that made them, best first; each of shape (samples, 2).
+Planes = Mapping[str, FloatArray]
+
 MIN_SAMPLES_UMAP = 50
+UMAP = "UMAP"
+PCA = "PCA"
 
 
-def project(embeddings: Embeddings, seed: int) -> dict[str, Any]:
-    """One encoder's embeddings of all samples in the plane, as `metrics.json` holds them.
-
-    UMAP (scanpy, 15 neighbours) from 50 samples on, else the first two principal components.
+def planes_of(embeddings: Embeddings, seed: int) -> Planes:
+    """One encoder's embeddings of all samples in the plane: UMAP from 50 samples on (scanpy, 15 neighbours), and PCA.
 
     Args:
         embeddings: Of one encoder.
         seed: Of UMAP.
     """
-    use_umap = len(embeddings.sample_ids) >= MIN_SAMPLES_UMAP
-    plane = _umap(embeddings.values, seed) if use_umap else _principal_plane(embeddings.values)
+    principal = {PCA: _principal_plane(embeddings.values)}
+    if len(embeddings.sample_ids) < MIN_SAMPLES_UMAP:
+        return principal
+    return {UMAP: _umap(embeddings.values, seed)} | principal
+
+
+def project(embeddings: Embeddings, planes: Planes) -> dict[str, Any]:
+    """The first of the planes, as `metrics.json` holds it."""
+    method, plane = next(iter(planes.items()))
     points = [
         {"x": round(float(x), 4), "y": round(float(y), 4), "cohort": cohort}
         for (x, y), cohort in zip(plane, embeddings.cohorts, strict=True)
     ]
-    return {"method": "UMAP" if use_umap else "PCA", "split_id": embeddings.split_id, "points": points}
+    return {"method": method, "split_id": embeddings.split_id, "points": points}
 
 
-def _umap(values: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+def _umap(values: FloatArray, seed: int) -> FloatArray:
     import scanpy
     from anndata import AnnData
 
@@ -44,7 +56,7 @@ def _umap(values: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]
     return np.asarray(adata.obsm["X_umap"], dtype=np.float64)
 
 
-def _principal_plane(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _principal_plane(values: FloatArray) -> FloatArray:
     """Scores on the first two components, padded with 0 where there are fewer."""
     left, scales, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     scores = (left * scales)[:, :2]

@@ -10,11 +10,11 @@ from matplotlib.ticker import MaxNLocator
 
 from bulkrnabert.evaluate.artefacts import Calibration, Reliability
 from bulkrnabert.report.drawing import (
-    BASELINE_COLOUR,
-    MODEL_COLOUR,
     MUTED,
+    PAPER,
     RULE,
     Figure,
+    colour_of,
     new_canvas,
     put_legend_above,
     shorten,
@@ -39,22 +39,23 @@ class CalibrationOf:
     is_baseline: bool
 
 
-def _colour(is_baseline: bool) -> str:
-    return BASELINE_COLOUR if is_baseline else MODEL_COLOUR
+def _colour(method: str, is_baseline: bool) -> str:
+    return colour_of(method, "baseline" if is_baseline else "model")
 
 
 def _draw_curve(axes: Axes, x: Sequence[float], y: Sequence[float], method: str, is_baseline: bool) -> None:
+    colour = _colour(method, is_baseline)
     axes.plot(
         x,
         y,
-        color=_colour(is_baseline),
+        color=colour,
         linestyle="--" if is_baseline else "-",
         linewidth=1.5,
         marker="s" if is_baseline else "o",
         markersize=5 if is_baseline else 5.5,
-        markerfacecolor="white" if is_baseline else _colour(is_baseline),
+        markerfacecolor=PAPER if is_baseline else colour,
         markeredgewidth=1.3,
-        label=shorten(name_of_method(method), 34),
+        label=shorten(name_of_method(method), 48),
     )
 
 
@@ -84,12 +85,13 @@ def draw_reliability(curves: Sequence[ReliabilityOf], identifier: str, small_cel
             shares = [part.observed_share for part in bins]
             _draw_curve(axes, confidence, shares, item.reliability.method, item.is_baseline)
             width = 0.8 / len(curves) / 10
+            colour = _colour(item.reliability.method, item.is_baseline)
             counts.bar(
                 [part.low + 0.01 + (index + 0.5) * width for part in bins],
                 [part.n for part in bins],
                 width=0.9 * width,
-                color="white" if item.is_baseline else _colour(False),
-                edgecolor=_colour(item.is_baseline),
+                color=PAPER if item.is_baseline else colour,
+                edgecolor=colour,
                 linewidth=1.0,
             )
             last = bins[-1] if bins else None
@@ -125,9 +127,8 @@ def draw_calibration(curves: Sequence[CalibrationOf], identifier: str, small_cel
             groups = [group for group in item.calibration.groups if not is_small(group.n, small_cells)]
             for group in groups:
                 if group.low is not None and group.high is not None:
-                    axes.plot(
-                        [group.predicted] * 2, [group.low, group.high], color=_colour(item.is_baseline), linewidth=1.0
-                    )
+                    colour = _colour(item.calibration.method, item.is_baseline)
+                    axes.plot([group.predicted] * 2, [group.low, group.high], color=colour, linewidth=1.0)
             predicted, observed = [group.predicted for group in groups], [group.observed for group in groups]
             _draw_curve(axes, predicted, observed, item.calibration.method, item.is_baseline)
             pairs = ", ".join(

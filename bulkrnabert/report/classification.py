@@ -11,18 +11,16 @@ from bulkrnabert.report import figures, tables, text
 from bulkrnabert.report.calibration_figures import ReliabilityOf, draw_reliability
 from bulkrnabert.report.comparisons import ComparisonTable, build_comparisons
 from bulkrnabert.report.drawing import Figure
+from bulkrnabert.report.heat import HeatTable, confusion_table
 from bulkrnabert.report.parts import (
     Best,
     Captioned,
-    Shown,
     best_first,
     best_methods,
     capitalised,
     of_methods,
     scope_name,
 )
-
-MAX_OPEN_CLASSES = 12
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,27 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Scores of single classes of one method; `is_long` where they are better folded away."""
+    """Scores of single classes of one method."""
 
     method: str
     rows: list[ClassRow]
     has_hidden: bool
 
-    @property
-    def is_long(self) -> bool:
-        """Whether it would fill the screen."""
-        return len(self.rows) > MAX_OPEN_CLASSES
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix of one method, and what it is called."""
+
+    title: str
+    table: HeatTable
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Those of the best methods, and those behind a line to unfold."""
+
+    first: list[Matrix]
+    others: list[Matrix]
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class ClassificationPart:
     table: tables.MethodTable | None
     forests: list[Figure]
     comparisons: ComparisonTable | None
-    class_tables: list[ClassTable]
+    class_tables: list[ClassTable]  # the best model's first
     probabilities: tables.MethodTable | None
     reliability: list[Captioned]
 
@@ -115,8 +124,7 @@ def build_classification(numbers: Numbers, small_cells: int) -> list[Classificat
                 forests=forest,
                 comparisons=build_comparisons(numbers, task, [scope], small_cells),
                 class_tables=[
-                    build_class_table(item, small_cells)
-                    for item in of_methods(numbers.per_class, scope, best.methods[:1])
+                    build_class_table(item, small_cells) for item in of_methods(numbers.per_class, scope, best.methods)
                 ],
                 probabilities=tables.build_method_table(numbers, task, scope, tables.PROBABILITY_METRICS, small_cells),
                 reliability=_reliability(numbers, scope, best, f"fig-reliability-{index}", small_cells),
@@ -125,32 +133,22 @@ def build_classification(numbers: Numbers, small_cells: int) -> list[Classificat
     return parts
 
 
-def draw_confusions(numbers: Numbers, small_cells: int) -> Shown:
-    """Heat maps of the best model and the best baseline over all cohorts, then of the others where they are small.
-
-    A matrix of 33 classes takes 380 kB of the page.
-    """
-    shown = Shown([], [])
-    best = best_methods(numbers, keys.CANCER_TYPE, keys.PAN).methods or [item.method for item in numbers.confusion[:1]]
-    drawn = [item for item in numbers.confusion if len(item.classes) <= MAX_OPEN_CLASSES or item.method in best]
+def build_confusions(numbers: Numbers, small_cells: int) -> Matrices:
+    """Matrices of the best model of each kind and the best baseline over all cohorts, then of the other methods."""
+    best = best_methods(numbers, keys.CANCER_TYPE, keys.PAN).methods
     roles = {item.method: item.role for item in numbers.metrics}
-    for index, confusion in enumerate(best_first(drawn, best)):
-        method = text.name_of_method(confusion.method)
+    found = Matrices([], [])
+    for confusion in best_first(numbers.confusion, best):
         baseline = ", baseline" if roles.get(confusion.method) == "baseline" else ""
-        caption = Captioned(
-            figures.draw_confusion(confusion, f"fig-confusion-{index}", small_cells),
-            f"{capitalised(method)}{baseline}, {scope_name(confusion.scope)}.",
-            "Samples by true (rows) and predicted (columns) class; the darker, the larger the share of the true class.",
-        )
-        (shown.first if confusion.method in best else shown.others).append(caption)
-    n_not_drawn = len(numbers.confusion) - len(drawn)
-    first, others = (shown.first, shown.others) if shown.first else (shown.others[:1], shown.others[1:])
-    return Shown(first, others, n_not_drawn)
+        title = f"{capitalised(text.name_of_method(confusion.method))}{baseline}, {scope_name(confusion.scope)}"
+        matrix = Matrix(title, confusion_table(confusion, small_cells))
+        (found.first if confusion.method in best else found.others).append(matrix)
+    return found if found.first else Matrices(found.others[:1], found.others[1:])
 
 
 def classification_part(numbers: Numbers, small_cells: int) -> dict[str, Any]:
     """What the template of this part is given."""
     return {
         "classification": build_classification(numbers, small_cells),
-        "confusions": draw_confusions(numbers, small_cells),
+        "confusions": build_confusions(numbers, small_cells),
     }

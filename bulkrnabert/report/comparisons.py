@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Comparison, Metric, Numbers, best_of, select
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Comparison, Metric, Numbers, badness, best_of, select
+from bulkrnabert.report.drawing import kind_of
 from bulkrnabert.report.tables import Cell, Footnotes
 from bulkrnabert.report.text import (
     NOT_ESTIMABLE,
@@ -26,16 +27,52 @@ SIGNS: dict[Verdict, str] = {"ahead": "\u25b2", "level": "=", "behind": "\u25bc"
 
 
 @dataclass(frozen=True)
+class Bar:
+    """Where a value and its interval lie on the axis that a card's lines share, in percent of its width."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """The best method of one kind of model, or the best baseline.
+
+    Attributes:
+        kind: Of model, as `mojo`; empty where the method names none, and for the baseline.
+        metric: Its number.
+        sentence: What holds of it against the best baseline; empty for the baseline itself.
+        holds: The same in a word; empty where the two were not compared.
+        sign: The same as a sign.
+        bar: None where it is not estimable.
+    """
+
+    kind: str
+    metric: Metric
+    sentence: str = ""
+    holds: str = ""
+    sign: str = ""
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
 class Headline:
-    """The best model beside the best baseline on one task and scope."""
+    """The best method of each kind of model beside the best baseline on one task and scope.
+
+    Attributes:
+        axis: Where the bars begin and end; empty without bars.
+        sentence: What to say where no model could be scored; else empty.
+    """
 
     task: str
     scope: str
     metric: str
-    model: Metric | None
-    baseline: Metric | None
+    models: list[Line]
+    baseline: Line | None
     n_patients: str
     n_events: str
+    axis: tuple[str, str] | tuple[()]
     sentence: str
 
 
@@ -118,61 +155,104 @@ def build_comparisons(
     return ComparisonTable(name_of_metric(found[0].metric), rows, footnotes.texts)
 
 
-def _describe(found: Comparison) -> str:
-    """What holds of the best model and the best baseline, with the difference that it rests on."""
+def _describe(found: Comparison, subject: str) -> str:
+    """What holds of a model and the best baseline, with the difference that it rests on."""
     assert found.difference is not None
     interval = format_difference_interval(found.low, found.high)
     p = format_p(found.p_corrected)
     numbers = [f"95\u00a0% interval {interval}" if interval else "no interval", f"corrected {p}" if p else ""]
     difference = f"difference {format_difference(found.difference)} ({'; '.join(filter(None, numbers))})"
     if found.holds == "ahead":
-        return f"The encoder is ahead of the best baseline: {difference}."
+        return f"{subject} is ahead of the best baseline: {difference}."
     if found.holds == "behind":
-        return f"The encoder is behind the best baseline: {difference}."
+        return f"{subject} is behind the best baseline: {difference}."
     if found.low is not None and found.high is not None and found.low * found.high > 0:
-        who = "encoder" if found.difference > 0 else "baseline"
-        return f"The {who} scores higher: {difference}; a corrected test over {found.n_folds} folds cannot confirm it."
-    return f"The encoder is level with the best baseline: {difference}; that may be chance."
+        who = subject if found.difference > 0 else "The baseline"
+        return f"{who} scores higher: {difference}; a corrected test over {found.n_folds} folds cannot confirm it."
+    return f"{subject} is level with the best baseline: {difference}; that may be chance."
 
 
-def _compare(model: Metric | None, baseline: Metric | None, comparisons: Sequence[Comparison]) -> str:
+def _in_a_word(found: Comparison) -> tuple[str, str]:
+    """What holds, and its sign; an interval that excludes 0 without a test that agrees is not called level."""
+    assert found.holds is not None and found.difference is not None
+    if found.holds == "level" and found.low is not None and found.high is not None and found.low * found.high > 0:
+        return ("higher, not confirmed", "△") if found.difference > 0 else ("lower, not confirmed", "▽")
+    return found.holds, SIGNS[found.holds]
+
+
+def _line(model: Metric, baseline: Metric | None, comparisons: Sequence[Comparison]) -> Line:
     """What holds of the two by the comparison that `evaluate` made of them, else which has the better value."""
-    if model is None or model.value is None:
-        return "No encoder-based method could be scored."
+    kind = kind_of(model.method)
+    subject = keys.MODEL_TITLES.get(kind, "The encoder")
+    pretraining = " This encoder was not pretrained." if RANDOM_START in model.method else ""
     if baseline is None or baseline.value is None:
-        return "No baseline could be scored, so there is nothing to hold the encoder against."
-    pretraining = " This encoder was not pretrained." if model.method.endswith(RANDOM_START) else ""
+        return Line(kind, model, f"No baseline could be scored, so there is nothing to hold it against.{pretraining}")
     for item in comparisons:
         is_this = (item.task, item.scope, item.metric) == (model.task, model.scope, model.metric)
         is_pair = (item.method, item.against) == (model.method, baseline.method)
         if is_this and is_pair and item.difference is not None and item.holds is not None:
-            return _describe(item) + pretraining
+            word, sign = _in_a_word(item)
+            return Line(kind, model, _describe(item, subject) + pretraining, word, sign)
     if model.value == baseline.value:
-        return "The encoder and the best baseline score the same." + pretraining
-    better = "encoder" if best_of([model, baseline]) is model else "baseline"
-    return f"The {better} scores better, but the two were not compared by a test." + pretraining
+        return Line(kind, model, f"{subject} and the best baseline score the same.{pretraining}")
+    better = subject if best_of([model, baseline]) is model else "The baseline"
+    return Line(kind, model, f"{better} scores better, but the two were not compared by a test.{pretraining}")
+
+
+def best_of_kinds(metrics: Sequence[Metric]) -> list[Metric]:
+    """The best model of each kind that has an estimable one, the best kind first."""
+    models = [item for item in metrics if item.role == "model"]
+    kinds = dict.fromkeys(kind_of(item.method) for item in models)
+    best = [best_of(item for item in models if kind_of(item.method) == kind) for kind in kinds]
+    return sorted((item for item in best if item is not None), key=badness)
+
+
+def _with_bars(lines: Sequence[Line]) -> tuple[list[Line], tuple[str, str] | tuple[()]]:
+    """The lines with their bars, and the ends of the axis."""
+    bounds = [
+        bound for line in lines for bound in (line.metric.value, line.metric.low, line.metric.high) if bound is not None
+    ]
+    if not bounds:
+        return list(lines), ()
+    margin = 0.06 * (max(bounds) - min(bounds)) or 0.05
+    start, width = min(bounds) - margin, max(bounds) - min(bounds) + 2 * margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - start) / width, 1)
+
+    made = []
+    for line in lines:
+        value, low, high = line.metric.value, line.metric.low, line.metric.high
+        bar = None
+        if value is not None:
+            bar = Bar(place(value), place(value if low is None else low), place(value if high is None else high))
+        made.append(replace(line, bar=bar))
+    return made, (f"{start:.2f}", f"{start + width:.2f}")
 
 
 def build_headlines(numbers: Numbers, small_cells: int) -> list[Headline]:
-    """The best model beside the best baseline for each task over all cohorts, by the task's primary metric."""
+    """The best models beside the best baseline for each task over all cohorts, by the task's primary metric."""
     headlines = []
     for task, metric in PRIMARY_METRIC.items():
         found = select(numbers, task, keys.PAN, [metric])
         if not found:
             continue
-        model = best_of(item for item in found if item.role == "model")
+        models = best_of_kinds(found)
         baseline = best_of(item for item in found if item.role == "baseline")
-        sizes = model or baseline or found[0]
+        sizes = next(iter(models), None) or baseline or found[0]
+        lines = [_line(item, baseline, numbers.comparisons) for item in models]
+        lines, axis = _with_bars([*lines, *([Line("", baseline)] if baseline else [])])
         headlines.append(
             Headline(
                 task=task,
                 scope=keys.PAN,
                 metric=metric,
-                model=model,
-                baseline=baseline,
+                models=lines[: len(models)],
+                baseline=lines[-1] if baseline else None,
                 n_patients=format_count(sizes.n_patients, small_cells),
                 n_events="" if sizes.n_events is None else format_count(sizes.n_events, small_cells),
-                sentence=_compare(model, baseline, numbers.comparisons),
+                axis=axis,
+                sentence="" if models else "No encoder-based method could be scored.",
             )
         )
     return headlines

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import escape
 
 from bulkrnabert.errors import DataError
 from bulkrnabert.provenance import atomic_path
@@ -13,6 +14,8 @@ from bulkrnabert.provenance import atomic_path
 TEMPLATES = Path(__file__).parent / "templates"
 BEGIN = "<!-- cost -->"
 END = "<!-- end of cost -->"
+BEGIN_SHORT = "<!-- cost in short -->"
+END_SHORT = "<!-- end of cost in short -->"
 
 
 def render_cost(cost: dict[str, Any]) -> str:
@@ -23,8 +26,29 @@ def render_cost(cost: dict[str, Any]) -> str:
     return environment.get_template("cost.html").render(cost=cost)
 
 
+def render_short_cost(cost: dict[str, Any]) -> str:
+    """The total in one line, for the first screen."""
+    total = cost["total"]
+    parts = [f"{total['cpu_hours']:.2f} CPU hours ({total['cpu_hours_used']:.2f} in use)"]
+    if total["gpu_hours"]:
+        parts.append(f"{total['gpu_hours']:.2f} GPU hours")
+    parts.append(f"at most {total['peak_memory_gb']:.1f} GB of memory")
+    if cost["prices"]:
+        parts.append(f"{total['price']:.2f} {cost['prices']['currency']}")
+    words = f"{', '.join(parts)} in {total['n_tasks']:,} tasks, {total['n_failed']:,} of them failed"
+    return f'<p class="cost-line"><b>Time and cost:</b> {escape(words)}; <a href="#cost">by stage and cohort</a>.</p>'
+
+
+def _put(html: str, begin: str, end: str, text: str, page: Path) -> str:
+    before, found, rest = html.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise DataError(f"{page}: has no place for the cost of a run; give the report.html of `bulkrnabert report`")
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
 def insert_cost(page: Path, cost: dict[str, Any]) -> None:
-    """Put the tables into a report, in place of those of an earlier call.
+    """Put the tables into a report, and the total on its first screen, in place of those of an earlier call.
 
     Raises:
         DataError: the page is no report of ours.
@@ -33,9 +57,8 @@ def insert_cost(page: Path, cost: dict[str, Any]) -> None:
         html = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{page}: cannot be read as a page: {error}") from error
-    before, found, rest = html.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended:
-        raise DataError(f"{page}: has no place for the cost of a run; give the report.html of `bulkrnabert report`")
+    html = _put(html, BEGIN, END, render_cost(cost), page)
+    if BEGIN_SHORT in html:
+        html = _put(html, BEGIN_SHORT, END_SHORT, render_short_cost(cost), page)
     with atomic_path(page) as partial:
-        partial.write_text(f"{before}{BEGIN}\n{render_cost(cost)}\n{END}{after}", encoding="utf-8")
+        partial.write_text(html, encoding="utf-8")

@@ -10,19 +10,21 @@ from matplotlib.collections import PathCollection
 from matplotlib.ticker import MaxNLocator
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import Confusion, Encoder, KaplanMeier, Projection
+from bulkrnabert.evaluate.artefacts import Encoder, KaplanMeier, Projection
 from bulkrnabert.evaluate.data_artefacts import DriftPoint
 from bulkrnabert.report.drawing import (
-    BASELINE_COLOUR,
     COLOURS,
     INK,
+    KIND_COLOURS,
     LINE_STYLES,
     MARKERS,
     MODEL_COLOUR,
     MUTED,
+    PAPER,
+    RISK_COLOURS,
     RULE,
-    SECOND_COLOUR,
     Figure,
+    colour_of,
     new_canvas,
     put_legend_above,
     shorten,
@@ -30,7 +32,7 @@ from bulkrnabert.report.drawing import (
     wrap,
 )
 from bulkrnabert.report.tables import IntervalGroup, IntervalRow
-from bulkrnabert.report.text import DAYS_PER_YEAR, format_count, format_number, is_small
+from bulkrnabert.report.text import DAYS_PER_YEAR, format_count, format_interval, format_number
 
 MAX_VECTOR_POINTS = 6000
 WITHOUT_NETWORK = "most frequent bin"
@@ -42,9 +44,9 @@ def draw_forest(
     x_label: str,
     description: str,
     reference: float | None = None,
-    width_in: float = 4.6,
+    width_in: float = 5.6,
 ) -> Figure:
-    """Values with their intervals, one line a method; filled circles are models, open squares baselines.
+    """Values with their intervals, one line a method, in its colour; filled circles are models, open squares baselines.
 
     Args:
         groups: Lines from top to bottom.
@@ -55,7 +57,7 @@ def draw_forest(
         width_in: Width at the nominal text size.
     """
     n_lines = sum(len(group.rows) + bool(group.heading) for group in groups)
-    line_in = 0.31 if any("\n" in wrap(row.label) for group in groups for row in group.rows) else 0.235
+    line_in = 0.34 if any("\n" in wrap(row.label) for group in groups for row in group.rows) else 0.235
     with new_canvas(width_in, 0.42 + 0.2 * bool(x_label) + line_in * n_lines, identifier) as canvas:
         axes = canvas.subplots()
         labels: list[tuple[float, str, bool]] = []
@@ -89,10 +91,10 @@ def draw_forest(
 def _draw_interval(axes: Axes, row: IntervalRow, line: float) -> None:
     if row.value is None:
         note = axes.text(0.01, line, shorten(row.note, 60), transform=axes.get_yaxis_transform(), va="center")
-        note.set(color=MUTED, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+        note.set(color=MUTED, fontsize=8)
         return
     is_model = row.role == "model"
-    colour = MODEL_COLOUR if is_model else BASELINE_COLOUR
+    colour = colour_of(row.label, row.role)
     if row.low is not None and row.high is not None:
         axes.plot([row.low, row.high], [line, line], color=colour, linewidth=1.7)
     axes.plot(
@@ -101,58 +103,13 @@ def _draw_interval(axes: Axes, row: IntervalRow, line: float) -> None:
         marker="o" if is_model else "s",
         markersize=6 if is_model else 5,
         color=colour,
-        markerfacecolor=colour if is_model else "white",
+        markerfacecolor=colour if is_model else PAPER,
         markeredgewidth=1.4,
         linestyle="none",
     )
-
-
-def draw_confusion(confusion: Confusion, identifier: str, small_cells: int) -> Figure:
-    """Heat map of a confusion matrix: counts as text, share of the true class as colour.
-
-    Args:
-        confusion: Rows are true classes, columns predicted ones.
-        identifier: Id of the figure.
-        small_cells: Counts from 1 to below this are shown as `<N` and not coloured; 0 switches that off.
-    """
-    n_classes = len(confusion.classes)
-    side = min(10.5, max(4.4, 1.7 + 0.42 * n_classes))
-    labels = [shorten(name, 16) for name in confusion.classes]
-    shares = [
-        [0.0 if is_small(count, small_cells) or not sum(row) else count / sum(row) for count in row]
-        for row in confusion.matrix
-    ]
-    with new_canvas(side, side * 0.9, identifier) as canvas:
-        axes = canvas.subplots()
-        axes.pcolormesh(shares, cmap="Blues", vmin=0.0, vmax=1.15, edgecolors="white", linewidth=1.0)
-        for true_idx, row in enumerate(confusion.matrix):
-            for predicted_idx, count in enumerate(row):
-                if count:
-                    colour = "white" if shares[true_idx][predicted_idx] > 0.62 else INK
-                    axes.text(
-                        predicted_idx + 0.5,
-                        true_idx + 0.5,
-                        format_count(count, small_cells),
-                        ha="center",
-                        va="center",
-                        color=colour,
-                        fontsize=9 if n_classes <= 12 else 6.5,
-                        fontweight="bold" if true_idx == predicted_idx else "normal",
-                    )
-        ticks = [index + 0.5 for index in range(n_classes)]
-        axes.set_xticks(ticks, labels, rotation=0 if n_classes <= 5 and max(map(len, labels)) <= 10 else 90)
-        axes.set_yticks(ticks, labels)
-        axes.set_ylim(n_classes, 0)
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        description = (
-            f"Confusion matrix of {confusion.method} over {n_classes} classes: rows true, columns predicted, "
-            "the darker a cell the larger its share of the true class."
-        )
-        return to_figure(canvas, identifier, description)
+    words = f"{format_number(row.value)}\u2002{format_interval(row.low, row.high)}"
+    beside = axes.text(1.02, line, words.strip(), transform=axes.get_yaxis_transform(), va="center")
+    beside.set(fontsize=8, color=INK, fontweight="bold" if row.is_best else "normal")
 
 
 def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) -> Figure:
@@ -161,7 +118,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
     Args:
         curves: Times in days; shown in years from two years on.
         identifier: Id of the figure.
-        small_cells: As in `draw_confusion`, for the numbers at risk.
+        small_cells: Numbers at risk from 1 to below this are shown as `<N`; 0 switches that off.
     """
     last_day = max([1.0, *curves.at_risk_times, *(time for group in curves.groups for time in group.times)])
     in_years = last_day >= 2 * DAYS_PER_YEAR
@@ -170,7 +127,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
     with new_canvas(4.3, 3.05 + 0.19 * n_groups, identifier) as canvas:
         axes, table = canvas.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.16 * (n_groups + 1)])
         for index, group in enumerate(curves.groups):
-            colour = COLOURS[index % len(COLOURS)]
+            colour = _risk_colour(index, n_groups)
             times = [time / scale for time in group.times]
             axes.step(
                 times,
@@ -188,7 +145,7 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
                 counts = dict(zip(curves.at_risk_times, curves.at_risk.get(group.name, []), strict=False))
                 if time in counts:
                     text = format_count(counts[time], small_cells)
-                    table.text(time / scale, index, text, ha="center", va="center", fontsize=8, color=colour)
+                    table.text(time / scale, index, text, ha="center", va="center", fontsize=8, color=INK)
         axes.set_ylim(0, 1.02)
         axes.set_xlim(0, 1.04 * last_day / scale)
         axes.set_ylabel("survival probability")
@@ -208,6 +165,13 @@ def draw_kaplan_meier(curves: KaplanMeier, identifier: str, small_cells: int) ->
         return to_figure(canvas, identifier, description)
 
 
+def _risk_colour(index: int, n_groups: int) -> str:
+    """From the lowest to the highest risk; other colours where there are more groups than of these."""
+    if n_groups > len(RISK_COLOURS):
+        return COLOURS[index % len(COLOURS)]
+    return RISK_COLOURS[index] if n_groups == len(RISK_COLOURS) else RISK_COLOURS[2 * index]
+
+
 def _time_label(value: float) -> str:
     return f"{round(value)}" if abs(value - round(value)) < 0.02 else f"{value:.1f}"
 
@@ -215,8 +179,6 @@ def _time_label(value: float) -> str:
 def _dress_risk_table(table: Axes, curves: KaplanMeier, n_groups: int) -> None:
     table.set_ylim(n_groups - 0.4, -0.75)
     table.set_yticks(range(n_groups), [shorten(group.name, 14) for group in curves.groups])
-    for index, label in enumerate(table.get_yticklabels()):
-        label.set_color(COLOURS[index % len(COLOURS)])
     table.set_title("number at risk", fontsize=8, color=MUTED, fontweight="normal", pad=2)
     table.tick_params(length=0, labelbottom=False)
     table.tick_params(axis="y", pad=16)
@@ -271,12 +233,13 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         return None
     with new_canvas(4.3, 4.0, identifier) as canvas:
         loss, accuracy = canvas.subplots(2, 1, sharex=True)
-        _draw_records(loss, train, "loss", "training", MODEL_COLOUR, "-")
-        _draw_records(loss, validation, "loss", "validation", SECOND_COLOUR, "--")
+        own = KIND_COLOURS.get(encoder.model, MODEL_COLOUR)
+        _draw_records(loss, train, "loss", "training", own, "-")
+        _draw_records(loss, validation, "loss", "validation", INK, "--")
         restores_values = any(record.get("rmse") is not None for record in validation)
         name, baseline = ("rmse", "baseline_rmse") if restores_values else ("masked_accuracy", "baseline_accuracy")
-        _draw_records(accuracy, train, name, "training", MODEL_COLOUR, "-")
-        _draw_records(accuracy, validation, name, "validation", SECOND_COLOUR, "--")
+        _draw_records(accuracy, train, name, "training", own, "-")
+        _draw_records(accuracy, validation, name, "validation", INK, "--")
         _draw_records(accuracy, validation, baseline, "gene mean" if restores_values else WITHOUT_NETWORK, MUTED, ":")
         loss.set_ylabel("loss")
         accuracy.set_ylabel("RMSE, z" if restores_values else "masked accuracy")
@@ -286,7 +249,7 @@ def draw_training(encoder: Encoder, identifier: str) -> Figure | None:
         put_legend_above(canvas, [loss, accuracy])
         second = "error" if restores_values else "masked accuracy"
         description = f"Loss and {second} of encoder {encoder.name} over training steps"
-        return to_figure(canvas, identifier, description + _last_values(validation))
+        return to_figure(canvas, identifier, description + _last_values(validation, name, second))
 
 
 def draw_drift(points: Sequence[DriftPoint], identifier: str) -> Figure:
@@ -318,11 +281,10 @@ def _draw_records(
         axes.plot(steps, values, line_style, color=colour, label=label, linewidth=1.5, marker=marker, markersize=3)
 
 
-def _last_values(validation: list[dict[str, Any]]) -> str:
+def _last_values(validation: list[dict[str, Any]], name: str, words: str) -> str:
     if not validation:
         return "."
     last = validation[-1]
     return (
-        f"; at the last validation, loss {format_number(last.get('loss'))} and "
-        f"masked accuracy {format_number(last.get('masked_accuracy'))}."
+        f"; at the last validation, loss {format_number(last.get('loss'))} and {words} {format_number(last.get(name))}."
     )

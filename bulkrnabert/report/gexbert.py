@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from bulkrnabert import keys
 from bulkrnabert.evaluate.findings import (
     Anchors,
     Biomarkers,
@@ -15,9 +17,13 @@ from bulkrnabert.evaluate.findings import (
     RestoredValue,
     Value,
 )
-from bulkrnabert.report.line_charts import Chart, Point, Series, draw_charts, draw_gene_map
-from bulkrnabert.report.parts import Captioned, scope_name
+from bulkrnabert.report.drawing import Figure, kind_of
+from bulkrnabert.report.figures import draw_forest
+from bulkrnabert.report.heat import MAX_GENES, HeatTable, gene_table
+from bulkrnabert.report.line_charts import Chart, Point, Series, draw_charts
+from bulkrnabert.report.parts import Captioned, capitalised, scope_name
 from bulkrnabert.report.simple_tables import SimpleTable, difference_text, value_text
+from bulkrnabert.report.tables import IntervalGroup, IntervalRow
 from bulkrnabert.report.text import format_number, name_of_metric
 
 PATTERN_NAMES = {
@@ -44,8 +50,9 @@ def gexbert_part(findings: Findings) -> dict[str, Any]:
         "panel_tables": _panel_tables(findings),
         "imputation_figures": _imputation_figures(findings.of(Imputation)),
         "imputation_tables": _imputation_tables(findings.of(Imputation)),
+        "anchor_figures": _anchor_figures(findings),
         "anchor_tables": _anchor_tables(findings),
-        "biomarker_figures": _biomarker_figures(findings.of(Biomarkers)),
+        "gene_maps": _gene_maps(findings.of(Biomarkers)),
         "biomarker_tables": _biomarker_tables(findings.of(Biomarkers)),
     }
 
@@ -77,21 +84,43 @@ def _panel_figures(findings: Findings) -> list[Captioned]:
     figures = []
     for number, chooser in enumerate(_in_order(row.chooser for row in rows)):
         own = [row for row in rows if row.chooser == chooser]
-        charts = [
-            Chart(name_of_metric(metric), "higher is better", series)
-            for metric in PANEL_METRICS
-            if (series := _series([row for row in own if row.metric == metric], _size))
-        ]
-        if charts:
-            description = (
-                f"Accuracy and macro F1 by panel size, {CHOOSER_NAMES.get(chooser, chooser)}; a line a method."
-            )
-            figure = draw_charts(charts, f"fig-panels-{number}", "genes in the panel", description, has_log_x=True)
-            text = "Genes chosen in the training part of each fold; 95 % intervals by bootstrap over patients."
-            figures.append(
-                Captioned(figure, f"Cancer type from few genes: {CHOOSER_NAMES.get(chooser, chooser)}.", text)
-            )
+        name = CHOOSER_NAMES.get(chooser, chooser)
+        text = "Genes chosen in the training part of each fold; 95 % intervals by bootstrap over patients."
+        sizes = {row.size for row in own}
+        if len(sizes) == 1:
+            figure = _one_panel(own, f"fig-panels-{number}", f"{sizes.pop()} genes")
+        else:
+            figure = _panels_by_size(own, f"fig-panels-{number}", name)
+        if figure is not None:
+            figures.append(Captioned(figure, f"Cancer type from few genes: {name}.", text))
     return figures
+
+
+def _panels_by_size(rows: list[PanelValue], identifier: str, name: str) -> Figure | None:
+    charts = [
+        Chart(name_of_metric(metric), "higher is better", series)
+        for metric in PANEL_METRICS
+        if (series := _series([row for row in rows if row.metric == metric], _size))
+    ]
+    description = f"Accuracy and macro F1 by panel size, {name}; a line a method."
+    return draw_charts(charts, identifier, "genes in the panel", description, has_log_x=True) if charts else None
+
+
+def _one_panel(rows: list[PanelValue], identifier: str, name: str) -> Figure | None:
+    groups = [
+        IntervalGroup(f"{name_of_metric(metric)}, {name}", [_interval(row) for row in rows if row.metric == metric])
+        for metric in PANEL_METRICS
+    ]
+    groups = [group for group in groups if group.rows]
+    return draw_forest(groups, identifier, "higher is better", f"Scores by method: {name}") if groups else None
+
+
+def _interval(row: Value) -> IntervalRow:
+    """A value as a line of a forest plot; every model of this part is GexBERT, whether its name says so or not."""
+    is_named = row.role == "baseline" or bool(kind_of(row.method))
+    label = row.method if is_named else f"{row.method} ({keys.MODEL_TITLES[keys.GEXBERT]})"
+    note = "" if row.value is not None else "not estimable"
+    return IntervalRow(label, row.value, row.low, row.high, row.role, note)
 
 
 def _panel_tables(findings: Findings) -> list[SimpleTable]:
@@ -188,6 +217,26 @@ def _coverages(item: Imputation, pattern: str) -> tuple[list[str], list[list[str
     return ["Method", *(f"{100 * rate:g} %" for rate in rates)], lines
 
 
+def _anchor_figures(findings: Findings) -> list[Captioned]:
+    """Concordance by scope and set of genes, all cohorts first."""
+    groups: dict[str, list[IntervalRow]] = {}
+    for item in findings.of(Anchors):
+        for row in item.rows:
+            if row.scope_cohort is None and row.metric == _first_metric(item, row.scope):
+                groups.setdefault(row.scope, []).append(_interval(row))
+    if not groups:
+        return []
+    ordered = sorted(groups, key=lambda scope: scope != keys.PAN)
+    drawn = [IntervalGroup(capitalised(scope_name(scope)), groups[scope]) for scope in ordered]
+    words = "Concordance of Cox models by the genes that they read, and by scope"
+    figure = draw_forest(drawn, "fig-anchors", "concordance C (higher is better)", words, reference=0.5)
+    return [Captioned(figure, "Concordance by the genes that a Cox model reads.", "Dashed line: chance.")]
+
+
+def _first_metric(item: Anchors, scope: str) -> str:
+    return next(row.metric for row in item.rows if row.scope == scope and row.scope_cohort is None)
+
+
 def _anchor_tables(findings: Findings) -> list[SimpleTable]:
     tables = []
     for item in findings.of(Anchors):
@@ -213,19 +262,25 @@ def _anchor_tables(findings: Findings) -> list[SimpleTable]:
     return tables
 
 
-def _biomarker_figures(items: list[Biomarkers]) -> list[Captioned]:
-    figures = []
-    for number, item in enumerate(items):
-        genes, classes = item.heatmap.genes, item.heatmap.classes
-        if genes and classes:
-            description = f"Attention above other classes, {len(classes)} classes by {len(genes)} genes."
-            figure = draw_gene_map(genes, classes, item.heatmap.values, f"fig-biomarkers-{number}", description)
-            text = (
-                "How much more attention an input gene gets in one class than in the others when genes are restored, "
-                f"over {item.n_members} encoders. What is looked at is no proof of an effect."
-            )
-            figures.append(Captioned(figure, "Genes that the model looks at.", text))
-    return figures
+@dataclass(frozen=True)
+class GeneMap:
+    """Genes by classes with the words under it."""
+
+    table: HeatTable
+    text: str
+
+
+def _gene_maps(items: list[Biomarkers]) -> list[GeneMap]:
+    return [
+        GeneMap(
+            gene_table(item.heatmap),
+            "How much more attention an input gene gets in one class than in the others when genes are restored, "
+            f"over {item.n_members} encoders; {min(len(item.heatmap.genes), MAX_GENES)} genes. What is looked at is no "
+            "proof of an effect.",
+        )
+        for item in items
+        if item.heatmap.genes and item.heatmap.classes
+    ]
 
 
 def _biomarker_tables(items: list[Biomarkers]) -> list[SimpleTable]:

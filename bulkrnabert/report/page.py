@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import Encoder, Metric, ReportInputs
+from bulkrnabert.evaluate.artefacts import Metric, RejectedSample, ReportInputs
 from bulkrnabert.evaluate.tracking import server_command
 from bulkrnabert.logs import hide_credentials
-from bulkrnabert.provenance import atomic_path, code_fingerprint, package_version, write_json
-from bulkrnabert.report import figures, tables, text
+from bulkrnabert.provenance import atomic_path, code_fingerprint, package_version
+from bulkrnabert.report import figures, overview, tables, text
+from bulkrnabert.report.attribution import attribution_part
 from bulkrnabert.report.classification import classification_part
-from bulkrnabert.report.comparisons import Headline, build_headlines
-from bulkrnabert.report.drawing import Figure
-from bulkrnabert.report.exports import MULTIQC_JSON, multiqc_table, write_results
+from bulkrnabert.report.comparisons import build_headlines
+from bulkrnabert.report.drawing import kind_of
+from bulkrnabert.report.embedding import embedding_part
+from bulkrnabert.report.exports import write_results
+from bulkrnabert.report.flow import build_flow, draw_flow
 from bulkrnabert.report.gexbert import gexbert_part
 from bulkrnabert.report.mojo import mojo_part
+from bulkrnabert.report.multiqc import write_multiqc
 from bulkrnabert.report.parts import Captioned, capitalised, n_repeats
 from bulkrnabert.report.references import REFERENCES, cited
 from bulkrnabert.report.survival import survival_part
-from bulkrnabert.report.terms import terms_of
+from bulkrnabert.report.terms import PROTOCOLS, terms_of
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", "explorer.js"))
 MAX_REJECTED_SHOWN = 2000
 OPEN_ACCESS = "open"
 SYNTHETIC_API = "embedded"
@@ -33,51 +39,18 @@ SYNTHETIC_PREFIX = "TCGA-SYN"
 SECTIONS = (
     ("summary", "Summary"),
     ("data", "Data"),
+    ("training", "Training"),
+    ("embedding", "Embedding"),
     ("classification", text.name_of_task(keys.CANCER_TYPE)),
     ("survival", "Survival"),
     ("gexbert", "Panels and restored genes"),
     ("modalities", "Two modalities"),
-    ("embedding", "Embedding"),
-    ("training", "Training"),
+    ("attribution", "Genes behind the predictions"),
     ("skipped", "Skipped"),
     ("methods", "Methods"),
     ("terms", "How to read"),
     ("run", "This run"),
 )
-PROTOCOL_TEXTS = {
-    "leak-free": "the folds are over patients, and the gene list, the bins and the encoder of each fold never saw "
-    "its patients.",
-    "transductive": "the encoder was pretrained on all samples, without labels, as in the papers; the heads on it are "
-    "cross-validated over patients.",
-    "paper": "the encoder was pretrained on all samples, without labels, and a fifth of the patients is held out for "
-    "testing, anew in each repeat. Every sample is judged, normal tissue too, with the label of its patient. Numbers "
-    "are means over the repeats, with their standard deviation (±), as the papers print them.",
-}
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One number of the strip under the headline."""
-
-    name: str
-    value: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class EncoderRow:
-    """One line of the table of encoders."""
-
-    name: str
-    n_parameters: int | None
-    n_patients: int | None
-    n_steps: int | None
-    loss: float | None
-    accuracy: float | None
-    baseline: float | None
-    rmse: float | None
-    baseline_rmse: float | None
-    code_sha256: str
 
 
 def _label_column(inputs: ReportInputs) -> str:
@@ -97,108 +70,6 @@ def _is_synthetic(inputs: ReportInputs) -> bool:
         and bool(cohorts)
         and all(cohort.startswith(SYNTHETIC_PREFIX) for cohort in cohorts)
     )
-
-
-def _describe_encoder(encoder: Encoder) -> EncoderRow:
-    validation = encoder.records_of("validation")
-    last = validation[-1] if validation else {}
-    patients = encoder.provenance.get("patient_hashes")
-    steps = [record["step"] for record in encoder.records if isinstance(record.get("step"), int)]
-    return EncoderRow(
-        name=encoder.name,
-        n_parameters=encoder.n_parameters,
-        n_patients=len(patients) if isinstance(patients, list) else None,
-        n_steps=max(steps, default=None),
-        loss=last.get("loss"),
-        accuracy=last.get("masked_accuracy"),
-        baseline=last.get("baseline_accuracy"),
-        rmse=last.get("rmse"),
-        baseline_rmse=last.get("baseline_rmse"),
-        code_sha256=str(encoder.provenance.get("code_sha256", "")),
-    )
-
-
-def _short_count(n: int) -> str:
-    """`6.0 M`, `182 k` or the number itself."""
-    if n >= 1_000_000:
-        return f"{n / 1e6:.1f} M"
-    return f"{n / 1e3:.0f} k" if n >= 10_000 else f"{n:,}"
-
-
-def _parameters_text(encoders: list[Encoder]) -> str:
-    known = sorted({encoder.n_parameters for encoder in encoders if encoder.n_parameters is not None})
-    return " to ".join(_short_count(n) for n in ([known[0], known[-1]] if len(known) > 1 else known))
-
-
-def _total(counts: list[int | None], small_cells: int) -> str:
-    known = [count for count in counts if count is not None]
-    return text.format_count(sum(known) if known else None, small_cells)
-
-
-def _totals(inputs: ReportInputs, small_cells: int) -> dict[str, str]:
-    cohorts = inputs.summary.cohorts
-    return {
-        "cohorts": f"{len(cohorts):,}",
-        "samples": _total([cohort.n_samples for cohort in cohorts], small_cells),
-        "patients": _total([cohort.n_patients for cohort in cohorts], small_cells),
-        "events": _total([cohort.n_events for cohort in cohorts], small_cells),
-        "tumor": _total([cohort.n_tumor for cohort in cohorts], small_cells),
-        "normal": _total([cohort.n_normal for cohort in cohorts], small_cells),
-        "rejected": text.format_count(sum(count.n for count in inputs.summary.rejected), small_cells),
-    }
-
-
-def _event_names(inputs: ReportInputs) -> str:
-    """What an event is in this run, by the endpoints of the cohorts that have one."""
-    endpoints = [name.strip() for cohort in inputs.summary.cohorts for name in (cohort.endpoint or "").split(",")]
-    return text.name_of_events(name for name in endpoints if name)
-
-
-def _facts(inputs: ReportInputs, totals: dict[str, str]) -> list[Fact]:
-    dropped = sum(item.n for item in tables.build_gene_rules(inputs.summary.genes.dropped) if item.are_genes)
-    events = _event_names(inputs)
-    size = _parameters_text(inputs.encoders)
-    repeats = n_repeats(inputs.numbers)
-    is_typed = any(cohort.n_tumor or cohort.n_normal for cohort in inputs.summary.cohorts)
-    types = f"{totals['tumor']} tumour, {totals['normal']} normal" if is_typed else "tumour or normal not stated"
-    return [
-        Fact("Cohorts", totals["cohorts"]),
-        Fact("Samples", totals["samples"], types),
-        Fact("Patients", totals["patients"]),
-        Fact("Events", totals["events"], "" if events == "events" else events),
-        Fact("Left out", totals["rejected"], "samples, reasons below" if inputs.summary.rejected else "samples"),
-        Fact("Genes", f"{inputs.summary.genes.n_kept:,}", f"{dropped:,} left out" if dropped else ""),
-        Fact("Encoders", f"{len(inputs.encoders)}", f"{size} parameters" + (" each" if len(inputs.encoders) > 1 else "")
-             if size else ""),
-        Fact("Protocol", inputs.numbers.protocol, f"{repeats} repeats" if repeats > 1 else ""),
-    ]  # fmt: skip
-
-
-def _verdict_figures(headlines: list[Headline], label_column: str) -> list[list[Figure]]:
-    """Model above baseline on one axis, for each headline where both could be scored."""
-    drawn: list[list[Figure]] = []
-    for index, item in enumerate(headlines):
-        if item.model is None or item.baseline is None:
-            drawn.append([])
-            continue
-        rows = [tables.interval_row(item.model, "encoder"), tables.interval_row(item.baseline, "baseline")]
-        task = text.name_of_task(item.task, label_column)
-        description = f"{task}: encoder above baseline, with intervals. {item.sentence}"
-        group = [tables.IntervalGroup("", rows)]
-        drawn.append([figures.draw_forest(group, f"fig-verdict-{index}", "", description, width_in=3.9)])
-    return drawn
-
-
-def _projection_part(inputs: ReportInputs) -> dict[str, Any]:
-    projection = inputs.numbers.projection
-    if projection is None or not projection.points:
-        return {"projections": [], "projection_text": ""}
-    split = f", encoder {projection.split_id}" if projection.split_id else ""
-    return {
-        "projections": [figures.draw_projection(projection, "fig-embedding")],
-        "projection_text": f"{projection.method} of the {_embedding_name(inputs)}{split}; one point a sample, "
-        f"{len(projection.points):,} samples. Distances between far groups mean little.",
-    }
 
 
 def _drift_figures(inputs: ReportInputs) -> list[Captioned]:
@@ -224,7 +95,7 @@ def _trainings(inputs: ReportInputs) -> list[Captioned]:
 
 def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
     run, numbers = inputs.run, inputs.numbers
-    code = sorted({row.code_sha256 for row in map(_describe_encoder, inputs.encoders) if row.code_sha256})
+    code = sorted({row.code_sha256 for row in map(overview.describe_encoder, inputs.encoders) if row.code_sha256})
     rows = [
         ("Run", run.run_name),
         ("Session", run.session_id),
@@ -241,8 +112,7 @@ def _identity(inputs: ReportInputs) -> list[tuple[str, str]]:
 
 def _model_titles(inputs: ReportInputs) -> str:
     """The models of the run in prose, `BulkRNABert and MOJO`."""
-    titles = list(dict.fromkeys(encoder.model_title for encoder in inputs.encoders)) or ["An encoder"]
-    return " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
+    return text.join_names(list(dict.fromkeys(encoder.model_title for encoder in inputs.encoders))) or "An encoder"
 
 
 def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
@@ -257,6 +127,24 @@ def _heading(inputs: ReportInputs, totals: dict[str, str]) -> tuple[str, str]:
         f"{_model_titles(inputs)} on {totals['samples']} samples of {totals['patients']} patients "
         f"in {totals['cohorts']} {cohorts}, judged beside simple baselines on the same patients."
     )
+
+
+def _title_in(method: str) -> str:
+    """The model that a method's name begins with; empty where it names none."""
+    return keys.MODEL_TITLES.get(kind_of(method), "")
+
+
+def _by_rule(rejected: list[RejectedSample]) -> list[tuple[str, list[RejectedSample]]]:
+    """The samples of each rule, the commonest rule first."""
+    groups: dict[str, list[RejectedSample]] = {}
+    for item in rejected:
+        groups.setdefault(item.rule, []).append(item)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _sha256_source(script: str) -> str:
+    """How the page's policy names the one script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _environment(small_cells: int, label_column: str) -> jinja2.Environment:
@@ -280,6 +168,10 @@ def _environment(small_cells: int, label_column: str) -> jinja2.Environment:
         hide_small=lambda reason: text.hide_small_counts(reason, small_cells),
         method_name=text.name_of_method,
         metric_name=text.name_of_metric,
+        kind=kind_of,
+        model_title=lambda method: _title_in(method) or "Encoder",
+        method_rest=lambda method: text.name_of_method(method.removeprefix(_title_in(method))).strip(" ,"),
+        capital=capitalised,
         task_name=lambda task: text.name_of_task(task, label_column),
         rule_name=text.name_of_rule,
     )
@@ -294,16 +186,32 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         small_cells: Counts of patients or samples from 1 to below this are shown as `<N`, and single samples are not
             listed; 0 shows everything.
     """
-    totals = _totals(inputs, small_cells)
+    totals = overview.build_totals(inputs, small_cells)
     headlines = build_headlines(inputs.numbers, small_cells)
     heading, lead = _heading(inputs, totals)
-    overlap, overlap_is_warning = tables.pretraining_overlap(inputs.numbers)
-    protocol = inputs.numbers.protocol
     label_column = _label_column(inputs)
+    embedding_name = _embedding_name(inputs)
     classification_name = text.name_of_task(keys.CANCER_TYPE, label_column)
-    of_gexbert, of_mojo = gexbert_part(inputs.findings), mojo_part(inputs.findings, inputs.numbers, label_column)
+    checks = overview.build_checks(inputs)
+    protocol = inputs.numbers.protocol
+    protocol_text = PROTOCOLS[protocol].text if protocol in PROTOCOLS else "see the documentation."
+    parts = {
+        **classification_part(inputs.numbers, small_cells),
+        **survival_part(inputs.numbers, small_cells),
+        **gexbert_part(inputs.findings),
+        **mojo_part(inputs.findings, inputs.numbers, label_column),
+        **attribution_part(inputs.findings, label_column, small_cells),
+        **embedding_part(inputs, embedding_name, small_cells),
+    }
     absent = {
-        name for name, has in (("gexbert", of_gexbert["has_gexbert"]), ("modalities", of_mojo["has_mojo"])) if not has
+        name
+        for name, has in (
+            ("embedding", parts["projections"] or parts["explorer"]),
+            ("gexbert", parts["has_gexbert"]),
+            ("modalities", parts["has_mojo"]),
+            ("attribution", parts["has_attribution"]),
+        )
+        if not has
     }
     run = inputs.run.model_copy(
         update={
@@ -312,10 +220,11 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         }
     )
     models = {encoder.model for encoder in inputs.encoders} or {keys.BULKRNABERT}
-    of_survival = survival_part(inputs.numbers, small_cells)
-    names = cited(models, inputs.numbers, bool(of_survival["censoring_table"]))
+    names = cited(models, inputs.numbers, bool(parts["censoring_table"]))
     return _environment(small_cells, label_column).get_template("report.html").render(
         version=package_version(),
+        script=Markup(SCRIPT),  # noqa: S704
+        script_sha256=_sha256_source(SCRIPT),
         title=f"{heading} · bulkrnabert",
         heading=heading,
         lead=lead,
@@ -325,6 +234,7 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
             for name, title in SECTIONS
             if name not in absent
         ],
+        absent=absent,
         model_titles=_model_titles(inputs),
         models=models,
         cites={name: number for number, name in enumerate(names, start=1)},
@@ -332,41 +242,38 @@ def render_page(inputs: ReportInputs, small_cells: int) -> str:
         references=[REFERENCES[name] for name in names],
         classification_name=classification_name,
         label_name=capitalised(text.name_of_label(label_column)),
-        embedding_name=_embedding_name(inputs),
+        embedding_name=embedding_name,
         gene_rules=tables.build_gene_rules(inputs.summary.genes.dropped),
         numbers=inputs.numbers,
         summary=inputs.summary,
         run=run,
         small_cells=small_cells,
         totals=totals,
-        facts=_facts(inputs, totals),
+        facts=overview.build_facts(inputs, totals),
+        checks=checks,
+        n_warnings=sum(check.state == "warn" for check in checks),
         headlines=headlines,
-        verdict_figures=_verdict_figures(headlines, label_column),
-        overlap=overlap,
-        overlap_is_warning=overlap_is_warning,
+        flow=draw_flow(build_flow(inputs, label_column, small_cells), "fig-flow"),
         diagnoses=inputs.diagnoses,
         drift_figures=_drift_figures(inputs),
         endpoints=inputs.endpoints,
         gene_sources=[(name, part.genes) for name, part in sorted(inputs.summary.modalities.items())],
         pairs=inputs.summary.pairs,
-        rejected=inputs.rejected[:MAX_REJECTED_SHOWN],
+        rejected=_by_rule(inputs.rejected[:MAX_REJECTED_SHOWN]),
         n_rejected=len(inputs.rejected),
+        n_rejected_shown=min(len(inputs.rejected), MAX_REJECTED_SHOWN),
         n_repeats=n_repeats(inputs.numbers),
         terms=terms_of(inputs.numbers),
-        encoders=[_describe_encoder(encoder) for encoder in inputs.encoders],
+        encoders=[overview.describe_encoder(encoder) for encoder in inputs.encoders],
         trainings=_trainings(inputs),
         skipped=inputs.numbers.skipped,
-        parameters_text=_parameters_text(inputs.encoders),
-        protocol={"name": protocol, "text": PROTOCOL_TEXTS.get(protocol, "see the documentation.")},
+        parameters_text=overview.parameters_text(inputs.encoders),
+        protocol={"name": protocol, "text": protocol_text},
         fine_tunings=[name for name in _method_names(inputs, "model") if "fine-tuning" in name],
         baselines=_method_names(inputs, "baseline"),
         mlflow_command=server_command(f"{inputs.run.params.get('outdir', 'OUTDIR')}/mlflow"),
         identity=_identity(inputs),
-        **classification_part(inputs.numbers, small_cells),
-        **of_survival,
-        **of_gexbert,
-        **of_mojo,
-        **_projection_part(inputs),
+        **parts,
     )  # fmt: skip
 
 
@@ -376,7 +283,7 @@ def _method_names(inputs: ReportInputs, role: str) -> list[str]:
 
 
 def write_report(inputs: ReportInputs, out: Path, small_cells: int) -> Path:
-    """Write `report.html`, `results.csv` and the table for MultiQC.
+    """Write `report.html`, `results.csv` and the sections for MultiQC.
 
     Args:
         inputs: What was read; nothing is computed from it.
@@ -388,7 +295,7 @@ def write_report(inputs: ReportInputs, out: Path, small_cells: int) -> Path:
     limit = 0 if inputs.summary.data_access == OPEN_ACCESS else small_cells
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / keys.RESULTS_CSV, inputs.numbers.metrics, limit)
-    write_json(out / MULTIQC_JSON, multiqc_table(inputs.numbers.metrics))
+    write_multiqc(out, inputs, limit)
     page = out / keys.REPORT_HTML
     with atomic_path(page) as partial:
         partial.write_text(render_page(inputs, limit), encoding="utf-8")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Metric, Numbers, best_of, select
+from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC, Numbers, best_of, select
+from bulkrnabert.report.comparisons import best_of_kinds
 from bulkrnabert.report.drawing import Figure
 from bulkrnabert.report.tables import first_metrics
 
@@ -38,24 +39,23 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Shown:
-    """Figures in the open, those behind a line to unfold, and how many are not drawn because they are too large."""
+    """Figures in the open, and those behind a line to unfold."""
 
     first: list[Captioned]
     others: list[Captioned]
-    n_not_drawn: int = 0
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best model and the best baseline of one task and scope; None where there is none."""
+    """The best method of each kind of model, the best kind first, and the best baseline of one task and scope."""
 
-    model: str | None
+    models: list[str]
     baseline: str | None
 
     @property
     def methods(self) -> list[str]:
-        """Those that there are, the model first."""
-        return [name for name in (self.model, self.baseline) if name is not None]
+        """Those that there are, the models first."""
+        return [*self.models, *([self.baseline] if self.baseline is not None else [])]
 
 
 def scope_name(scope: str) -> str:
@@ -75,11 +75,8 @@ def best_methods(numbers: Numbers, task: str, scope: str) -> Best:
     else:
         found = select(numbers, task, scope, [PRIMARY_METRIC[task]])
 
-    def best(role: str) -> str | None:
-        metric: Metric | None = best_of(item for item in found if item.role == role)
-        return metric.method if metric is not None else None
-
-    return Best(best("model"), best("baseline"))
+    baseline = best_of(item for item in found if item.role == "baseline")
+    return Best([item.method for item in best_of_kinds(found)], baseline.method if baseline is not None else None)
 
 
 def of_methods(items: Sequence[WithMethod], scope: str, methods: Sequence[str]) -> list[WithMethod]:

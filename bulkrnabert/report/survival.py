@@ -12,10 +12,13 @@ from bulkrnabert.report import figures, tables, text
 from bulkrnabert.report.calibration_figures import CalibrationOf, draw_calibration
 from bulkrnabert.report.comparisons import build_comparisons
 from bulkrnabert.report.drawing import Figure
+from bulkrnabert.report.line_charts import Chart, Point, Series, draw_charts
 from bulkrnabert.report.parts import Captioned, Shown, best_first, best_methods, capitalised, of_methods, scope_name
 
 X_LABEL = "concordance C (higher is better)"
 CHANCE = 0.5
+AUC_YEARS = (1, 3, 5)
+MAX_OPEN_CURVES = 8
 # Of each cohort's own models, beside Harrell's C; all others are in `results.csv`.
 COHORT_METRICS = ("uno_c", "auc_3y", "integrated_brier_score")
 
@@ -36,9 +39,9 @@ def _curve_text(curves: KaplanMeier) -> str:
 
 
 def draw_curves(numbers: Numbers, small_cells: int) -> Shown:
-    """Curves of the best model over all cohorts on each scope, then those of the other methods."""
+    """Curves over all cohorts of the best model of each kind, those of each cohort of the very best; then the rest."""
     shown = Shown([], [])
-    best = best_methods(numbers, keys.SURVIVAL, keys.PAN).methods[:1]
+    best = best_methods(numbers, keys.SURVIVAL, keys.PAN).models
     all_curves = [curves for curves in numbers.kaplan_meier if curves.groups]
     for index, curves in enumerate(best_first(all_curves, best)):
         caption = Captioned(
@@ -46,8 +49,40 @@ def draw_curves(numbers: Numbers, small_cells: int) -> Shown:
             f"{capitalised(scope_name(curves.scope))}, {text.name_of_method(curves.method)}.",
             _curve_text(curves),
         )
-        (shown.first if curves.method in best else shown.others).append(caption)
-    return shown if shown.first else Shown(shown.others, [])
+        is_first = curves.method in (best if curves.scope == keys.PAN else best[:1])
+        (shown.first if is_first else shown.others).append(caption)
+    if not shown.first:
+        shown = Shown(shown.others, [])
+    return Shown(shown.first[:MAX_OPEN_CURVES], shown.first[MAX_OPEN_CURVES:] + shown.others)
+
+
+def draw_auc(numbers: Numbers) -> list[Captioned]:
+    """AUC at 1, 3 and 5 years of the best model of each kind and the best baseline."""
+    best = best_methods(numbers, keys.SURVIVAL, keys.PAN)
+    series = []
+    for method in best.methods:
+        found = [
+            (years, item)
+            for years in AUC_YEARS
+            for item in select(numbers, keys.SURVIVAL, keys.PAN, [f"auc_{years}y"])
+            if item.method == method
+        ]
+        points = [Point(years, item.value, item.low, item.high) for years, item in found if item.value is not None]
+        if points:
+            series.append(Series(text.name_of_method(method), method != best.baseline, points))
+    if not series:
+        return []
+    description = "Time-dependent AUC by years; a line a method, higher is better, 0.5 is chance."
+    chart = Chart("", "AUC (higher is better)", series)
+    figure = draw_charts([chart], "fig-auc", "years", description, reference=CHANCE)
+    return [
+        Captioned(
+            figure,
+            "AUC by time.",
+            "How often a patient with the event by that time has a higher predicted risk than one who is free of it. "
+            "95\u00a0% intervals; the dashed line is chance. It compares patients of different cancers too.",
+        )
+    ]
 
 
 def draw_calibrations(numbers: Numbers, small_cells: int) -> list[Captioned]:
@@ -124,6 +159,7 @@ def survival_part(numbers: Numbers, small_cells: int) -> dict[str, Any]:
         else [],
         "survival_comparisons": build_comparisons(numbers, task, [keys.PAN], small_cells),
         "censoring_table": table(tables.CENSORING_METRICS),
+        "auc_figures": draw_auc(numbers),
         "survival_probabilities": table(tables.SURVIVAL_PROBABILITY_METRICS),
         "calibrations": draw_calibrations(numbers, small_cells),
         "pan_cohort_table": tables.build_pan_cohort_table(numbers, small_cells),

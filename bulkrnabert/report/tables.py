@@ -108,6 +108,7 @@ class IntervalRow:
     high: float | None
     role: str
     note: str = ""
+    is_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,18 +282,20 @@ def _cohorts_by_methods(metrics: Mapping[str, Sequence[Metric]], small_cells: in
     return CohortTable([name_of_method(method) for method in methods], baselines, rows, footnotes.texts)
 
 
-def interval_row(metric: Metric, label: str = "", small_cells: int = 0) -> IntervalRow:
-    """A metric as a line of a forest plot."""
+def interval_row(metric: Metric, best: float | None = None, small_cells: int = 0) -> IntervalRow:
+    """A metric as a line of a forest plot; `best` is the value that is marked."""
     reason = hide_small_counts(metric.reason or "no reason given", small_cells)
     note = f"not estimable: {reason}" if metric.value is None else ""
-    text = label or name_of_method(metric.method)
-    return IntervalRow(text, metric.value, metric.low, metric.high, metric.role, note)
+    is_best = metric.value is not None and metric.value == best
+    name = name_of_method(metric.method)
+    return IntervalRow(name, metric.value, metric.low, metric.high, metric.role, note, is_best)
 
 
 def interval_groups(numbers: Numbers, task: str, scope: str, metric: str, small_cells: int = 0) -> list[IntervalGroup]:
     """All methods of one scope by one metric, best first, as a forest plot without headings."""
     found = sorted(select(numbers, task, scope, [metric]), key=badness)
-    return [IntervalGroup("", [interval_row(item, small_cells=small_cells) for item in found])] if found else []
+    best = found[0].value if found else None
+    return [IntervalGroup("", [interval_row(item, best, small_cells) for item in found])] if found else []
 
 
 def cohort_interval_groups(metrics: Mapping[str, Sequence[Metric]], small_cells: int = 0) -> list[IntervalGroup]:

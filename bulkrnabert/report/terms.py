@@ -16,6 +16,33 @@ class Term:
     metrics: frozenset[str]
 
 
+@dataclass(frozen=True)
+class ProtocolWords:
+    """What a protocol means: in a few words, and as a part of the methods paragraph."""
+
+    short: str
+    text: str
+
+
+PROTOCOLS = {
+    "leak-free": ProtocolWords(
+        "test patients unseen, in pretraining too",
+        "the folds are over patients, and the gene list, the bins and the encoder of each fold never saw its patients.",
+    ),
+    "transductive": ProtocolWords(
+        "pretrained on all samples, without labels",
+        "the encoder was pretrained on all samples, without labels, as in the papers; the heads on it are "
+        "cross-validated over patients.",
+    ),
+    "paper": ProtocolWords(
+        "as the papers: a fifth held out",
+        "the encoder was pretrained on all samples, without labels, and a fifth of the patients is held out for "
+        "testing, anew in each repeat. Every sample is judged, normal tissue too, with the label of its patient. "
+        "Numbers are means over the repeats, with their standard deviation (±), as the papers print them.",
+    ),
+}
+
+
 def _term(name: str, meaning: str, *metrics: str) -> Term:
     return Term(name, meaning, frozenset(metrics))
 

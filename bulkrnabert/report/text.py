@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bulkrnabert import keys
 from bulkrnabert.evaluate.artefacts import LOWER_IS_BETTER
@@ -42,6 +42,7 @@ EMBEDDING_NAMES = {
     "and the sample's scores on the main directions of co-expression)",
     "marker": "marker-pooled embedding (the mean over genes beside a mean weighted by genes above their usual level)",
 }
+COLUMN_NAMES = {keys.TIME_DAYS: "follow-up_days", keys.EVENT: "event (1: yes)"}
 EVENT_NAMES = {
     "OS": "deaths",
     "PFI": "progressions or deaths",
@@ -121,8 +122,8 @@ def format_number(value: float | None, n_digits: int = 3) -> str:
 
 
 def format_interval(low: float | None, high: float | None, n_digits: int = 3) -> str:
-    """`0.912 to 0.934`; empty where a bound is missing."""
-    return "" if low is None or high is None else f"{low:.{n_digits}f} to {high:.{n_digits}f}"
+    """`[0.912, 0.934]`; empty where a bound is missing."""
+    return "" if low is None or high is None else f"[{low:.{n_digits}f}, {high:.{n_digits}f}]"
 
 
 def is_small(count: int, small_cells: int) -> bool:
@@ -143,8 +144,8 @@ def format_difference(value: float | None, n_digits: int = 3) -> str:
 
 
 def format_difference_interval(low: float | None, high: float | None) -> str:
-    """`−0.012 to +0.034`; empty where a bound is missing."""
-    return "" if low is None or high is None else f"{format_difference(low)} to {format_difference(high)}"
+    """`[−0.012, +0.034]`; empty where a bound is missing."""
+    return "" if low is None or high is None else f"[{format_difference(low)}, {format_difference(high)}]"
 
 
 def format_sd(value: float | None, n_digits: int = 3) -> str:
@@ -167,6 +168,18 @@ def format_time(days: float | None) -> str:
     if round(years, 2) == 1:
         return "1 year"
     return f"{round(years, 1):g} years" if years >= 2 else f"{days:.0f} days"
+
+
+def format_seconds(seconds: float) -> str:
+    """`48 s`, `12 min` or `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def join_names(names: Sequence[str]) -> str:
+    """`a`, `a and b` or `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 def hide_small_counts(reason: str, small_cells: int) -> str:
@@ -215,6 +228,12 @@ def name_of_events(endpoints: Iterable[str]) -> str:
     names = list(dict.fromkeys(EVENT_NAMES.get(endpoint) for endpoint in endpoints))
     known = [name for name in names if name is not None]
     return "; ".join(known) if known and len(known) == len(names) else "events"
+
+
+def name_of_column(column: str) -> str:
+    """A clinical column as prose: `age_at_diagnosis_days` is `age at diagnosis, days`."""
+    name = COLUMN_NAMES.get(column, column)
+    return re.sub(r"_(days|years|months)$", r", \1", name).replace("_", " ")
 
 
 def name_of_rule(rule: str) -> str:

@@ -12,15 +12,15 @@ process REPORT {
 
     output:
     path 'report/report.html', emit: page
-    path 'report/{results.csv,bulkrnabert_mqc.json}', emit: tables
+    path 'report/{results.csv,*_mqc.json}', emit: tables
 
     script:
     """
     cat > run.json <<'RUN_JSON'
     ${run_json}
     RUN_JSON
-    brb-report --metrics ${numbers}/metrics.json --summary ${cohorts}/summary.json --rejected ${cohorts}/rejected.tsv \\
-        --survival ${cohorts}/survival.tsv ${diagnosis ? "--doctor ${diagnosis}" : ''} \\
+    brb-report --metrics ${numbers}/metrics.json --embedding-maps ${numbers}/embedding_maps.json \\
+        --summary ${cohorts}/summary.json --rejected ${cohorts}/rejected.tsv --survival ${cohorts}/survival.tsv ${diagnosis ? "--doctor ${diagnosis}" : ''} \\
         \$(for file in ${findings}; do printf -- '--findings %s ' "\$file"; done) \\
         \$(for folder in ${checkpoints}; do printf -- '--checkpoint %s ' "\$folder"; done) \\
         --run run.json --out report

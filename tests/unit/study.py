@@ -39,10 +39,11 @@ class Study:
     run: Path
     checkpoints: list[Path]
     predictions: list[Path]
+    maps: Path
 
     def report_arguments(self, out: Path) -> list[str]:
         arguments = ["--metrics", str(self.metrics), "--summary", str(self.summary), "--rejected", str(self.rejected)]
-        arguments += ["--run", str(self.run), "--out", str(out)]
+        arguments += ["--run", str(self.run), "--embedding-maps", str(self.maps), "--out", str(out)]
         return arguments + [part for folder in self.checkpoints for part in ("--checkpoint", str(folder))]
 
 
@@ -205,13 +206,40 @@ def make_curves(scope: str, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def make_projection(cohorts: list[str], rng: np.random.Generator) -> dict[str, Any]:
+def make_projection(cohorts: list[str], rng: np.random.Generator, n_each: int = 60) -> dict[str, Any]:
     points = [
         {"x": float(x), "y": float(y), "cohort": cohort}
         for index, cohort in enumerate(cohorts)
-        for x, y in rng.normal([4 * math.cos(index * 1.3), 4 * math.sin(index * 1.3)], 0.8, (60, 2))
+        for x, y in rng.normal([4 * math.cos(index * 1.3), 4 * math.sin(index * 1.3)], 0.8, (n_each, 2))
     ]
     return {"method": "UMAP", "split_id": "r0f0", "points": points}
+
+
+def make_maps(cohorts: list[str], rng: np.random.Generator, n_each: int = 60) -> dict[str, Any]:
+    """UMAP and PCA of two models; the second has no embedding of the first sample."""
+    n = n_each * len(cohorts)
+    ids = [f"TCGA-{number // 100:02d}-{number:05d}-01A" for number in range(n)]
+    codes = [number // n_each for number in range(n)]
+    views = [
+        {
+            "model": model,
+            "split_id": "r0f0",
+            "method": method,
+            "rows": list(range(first, n)),
+            "x": [round(float(4 * math.cos(code * 1.3) + rng.normal(0, 0.8)), 4) for code in codes[first:]],
+            "y": [round(float(4 * math.sin(code * 1.3) + rng.normal(0, 0.8)), 4) for code in codes[first:]],
+        }
+        for model, first in (("bulkrnabert", 0), ("mojo", 1))
+        for method in ("UMAP", "PCA")
+    ]
+    ages = [None if number % 7 == 0 else 30 + number % 60 for number in range(n)]
+    columns = [
+        {"kind": "category", "name": "cohort", "levels": cohorts, "codes": codes},
+        {"kind": "category", "name": "sex", "levels": ["female", "male"], "codes": [n % 3 - 1 for n in range(n)]},
+        {"kind": "number", "name": "age_years", "values": ages},
+    ]
+    patients = [name.removesuffix("-01A") for name in ids]
+    return {"version": 1, "sample_ids": ids, "patient_ids": patients, "columns": columns, "views": views}
 
 
 def make_summary(cohorts: list[str], data_access: str) -> dict[str, Any]:
@@ -293,6 +321,88 @@ def write_predictions(folder: Path, task: str, scope: str) -> Path:
     return path
 
 
+LARGE_CLASSIFIERS = {
+    "BulkRNABert embedding + MLP": ("model", 0.957),
+    "BulkRNABert, IA3 fine-tuning": ("model", 0.949),
+    "MOJO embedding + MLP": ("model", 0.961),
+    "GexBERT embedding + MLP": ("model", 0.931),
+    "PCA + logistic regression": ("baseline", 0.968),
+    "linear SVM": ("baseline", 0.955),
+    "k nearest neighbours": ("baseline", 0.911),
+    "most frequent class": ("baseline", 0.021),
+}
+LARGE_SURVIVAL = {
+    "BulkRNABert embedding + Cox": ("model", 0.611),
+    "MOJO embedding + Cox": ("model", 0.618),
+    "GexBERT embedding + Cox": ("model", 0.604),
+    "PCA + Cox": ("baseline", 0.607),
+    "clinical alone": ("baseline", 0.629),
+    "cancer type alone": ("baseline", None),
+}
+
+
+def large_metrics(cohorts: list[str]) -> list[dict[str, Any]]:
+    found = []
+    sizes = {"n_samples": 9800, "n_patients": 9800}
+    for method, (role, value) in LARGE_CLASSIFIERS.items():
+        for name in ("macro_f1", "weighted_f1", "balanced_accuracy", "accuracy", "auroc_ovr_macro", "log_loss"):
+            found.append(metric("cancer_type", "pan", method, role, name, value, **sizes))
+    for number, (method, (role, value)) in enumerate(LARGE_SURVIVAL.items()):
+        events = {**sizes, "n_events": 3100}
+        for name in ("c_index_within_weighted", "c_index_within_macro", "uno_c", "auc_1y", "auc_3y", "auc_5y"):
+            found.append(metric("survival", "pan", method, role, name, value, reason="one risk a cohort", **events))
+        found.append(metric("survival", "pan", method, role, "c_index_pooled", 0.7, **events))
+        for index, cohort in enumerate(cohorts):
+            shown = value and round(value + 0.05 * math.sin(index + number), 3)
+            more = {"n_samples": 330, "n_patients": 330, "n_events": 90, "reason": "one risk a cohort"}
+            found.append(metric("survival", "pan", method, role, "c_index_cohort", shown, scope_cohort=cohort, **more))
+            found.append(metric("survival", cohort, method, role, "c_index_pooled", shown, **more))
+    return found
+
+
+def write_large_study(folder: Path, n_samples: int = 11_000, n_cohorts: int = 33) -> Study:
+    """Write a run of three models at the size of TCGA, which the page must hold."""
+    small = write_study(folder)
+    rng = np.random.default_rng(11)
+    cohorts = [f"TCGA-C{number:02d}" for number in range(n_cohorts)]
+    classes = [{"label": name, "precision": 0.9, "recall": 0.95, "f1": 0.92, "n": 330} for name in cohorts]
+    numbers = json.loads(small.metrics.read_text())
+    models = [name for name, (role, _) in LARGE_SURVIVAL.items() if role == "model"]
+    curves = [{**make_curves(scope, rng), "method": name} for scope in ["pan", *cohorts] for name in models]
+    numbers |= {
+        "metrics": large_metrics(cohorts),
+        "confusion": [make_confusion(cohorts, method, rng) for method in LARGE_CLASSIFIERS],
+        "per_class": [{"scope": "pan", "method": method, "classes": classes} for method in LARGE_CLASSIFIERS],
+        "kaplan_meier": curves,
+        "comparisons": [],
+        "calibration": [],
+        "projection": make_projection(cohorts, rng, n_samples // n_cohorts),
+    }
+    columns = ["sex", "stage", "race", "subtype", "grade", "site", "smoking", "event"]
+    maps = make_maps(cohorts, rng, n_samples // n_cohorts)
+    n_shown = len(maps["sample_ids"])
+    for number, name in enumerate(columns):
+        levels = [f"{name} {level}" for level in range(number + 2)]
+        codes = rng.integers(-1, len(levels), n_shown).tolist()
+        maps["columns"].append({"kind": "category", "name": name, "levels": levels, "codes": codes})
+    for name in ("time_days", "purity", "mutations"):
+        values = [round(float(value), 2) for value in rng.normal(800, 300, n_shown)]
+        maps["columns"].append({"kind": "number", "name": name, "values": values})
+    extra = [{**view, "model": "gexbert"} for view in maps["views"][:2]]
+    maps["views"] += extra
+    rejected = [small.rejected.read_text().splitlines()[0]]
+    rejected += [
+        f"TCGA-X{number:05d}-11A\tTCGA-X{number:05d}\t{cohorts[number % n_cohorts]}\t{number:08x}.counts.tsv\t"
+        f"sample_type\tsample type 'Solid Tissue Normal' (11); only tumours are wanted"
+        for number in range(1500)
+    ]
+    small.metrics.write_text(json.dumps(numbers))
+    small.maps.write_text(json.dumps(maps))
+    small.summary.write_text(json.dumps(make_summary(cohorts, "open")))
+    small.rejected.write_text("\n".join(rejected) + "\n")
+    return small
+
+
 def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open", n_encoders: int = 5) -> Study:
     """Write a whole run below `folder`; `hostile` puts markup into a cohort's and a method's name."""
     rng = np.random.default_rng(7)
@@ -330,6 +440,7 @@ def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open
         ("metrics", numbers),
         ("summary", make_summary(cohorts, data_access)),
         ("run", run),
+        ("embedding_maps", make_maps(cohorts, rng)),
     ):
         (folder / f"{name}.json").write_text(json.dumps(value))
     (folder / "rejected.tsv").write_text("\n".join(rejected) + "\n")
@@ -339,6 +450,7 @@ def write_study(folder: Path, *, hostile: bool = False, data_access: str = "open
         summary=folder / "summary.json",
         rejected=folder / "rejected.tsv",
         run=folder / "run.json",
+        maps=folder / "embedding_maps.json",
         checkpoints=[
             write_checkpoint(folder / "checkpoints" / f"r0f{index}", f"r0f{index}", rng) for index in range(n_encoders)
         ],

@@ -19,7 +19,7 @@ from bulkrnabert.downstream.embeddings import Embeddings
 from bulkrnabert.downstream.predictions import SCHEMA, Predictions
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.evaluate import METRIC_COLUMNS, Setting, evaluate, read_training_patients, results_table
-from bulkrnabert.evaluate.projection import project
+from bulkrnabert.evaluate.projection import planes_of, project
 from bulkrnabert.provenance import hash_patients
 
 N = 48
@@ -216,7 +216,8 @@ def test_training_patients_file(tmp_path: Path) -> None:
 
 def test_few_samples_are_projected_by_pca() -> None:
     values = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [4.0, 0.0, 0.0]])
-    plane = project(Embeddings("all", "", ["a", "b", "c"], ["A", "A", "B"], values), seed=0)
+    embeddings = Embeddings("all", "", ["a", "b", "c"], ["A", "A", "B"], values)
+    plane = project(embeddings, planes_of(embeddings, seed=0))
     assert plane["method"] == "PCA"
     assert [abs(point["x"]) for point in plane["points"]] == [2.0, 0.0, 2.0]
     assert [point["cohort"] for point in plane["points"]] == ["A", "A", "B"]

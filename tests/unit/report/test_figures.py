@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,10 +24,6 @@ def ids(figure: figures.Figure) -> list[str]:
     return [element.attrib["id"] for element in ElementTree.fromstring(figure.svg).iter() if "id" in element.attrib]
 
 
-def confusion(*rows: list[int], classes: list[str]) -> artefacts.Confusion:
-    return artefacts.Confusion(scope="pan", method="mlp", classes=classes, matrix=list(rows))
-
-
 def curves(name: str = "high risk") -> artefacts.KaplanMeier:
     group = artefacts.SurvivalCurve(
         name=name, n=40, times=[0, 300, 900], survival=[1, 0.9, 0.5], low=[None, 0.8, 0.3], high=[None, 1.0, 0.7]
@@ -34,20 +31,6 @@ def curves(name: str = "high risk") -> artefacts.KaplanMeier:
     return artefacts.KaplanMeier(
         scope="BRCA", method="cox", groups=[group], at_risk_times=[0, 365, 730], at_risk={name: [40, 17, 3]}
     )
-
-
-def test_small_cells_of_a_confusion_matrix() -> None:
-    matrix = confusion([30, 4], [0, 27], classes=["A", "B"])
-    assert {"30", "27", "<5"} <= set(texts(figures.draw_confusion(matrix, "f", small_cells=5)))
-    assert "4" not in texts(figures.draw_confusion(matrix, "f", small_cells=5))
-    assert "4" in texts(figures.draw_confusion(matrix, "f", small_cells=0))
-
-
-def test_small_cells_have_one_colour() -> None:
-    one = figures.draw_confusion(confusion([30, 1], [0, 27], classes=["A", "B"]), "f", small_cells=5)
-    four = figures.draw_confusion(confusion([30, 4], [0, 27], classes=["A", "B"]), "f", small_cells=5)
-    fills = [[part for part in figure.svg.split('"') if part.startswith("fill: #")] for figure in (one, four)]
-    assert fills[0][3] == fills[1][3]
 
 
 def test_small_numbers_at_risk() -> None:
@@ -65,7 +48,6 @@ def test_short_follow_up_is_in_days() -> None:
 def test_hostile_names_stay_text() -> None:
     projection = artefacts.Projection(method="PCA", points=[artefacts.Point(x=0, y=1, cohort=HOSTILE)])
     drawn = [
-        figures.draw_confusion(confusion([3, 1], [2, 9], classes=[HOSTILE, "B"]), "f", 0),
         figures.draw_kaplan_meier(curves(HOSTILE), "f", 0),
         figures.draw_projection(projection, "f"),
         figures.draw_forest(
@@ -94,7 +76,30 @@ def test_nothing_is_fetched_and_styles_stay_inside() -> None:
     assert "<style" not in svg
     assert "<metadata" not in svg
     assert 'href="http' not in svg
-    assert 'role="img" aria-label="Kaplan-Meier curves of BRCA' in svg
+    assert 'role="img" aria-labelledby="f-title f-desc"' in svg
+    assert '<title id="f-title">Kaplan-Meier curves of BRCA by cox</title>' in svg
+    assert "high risk (n = 40)" in svg[svg.index("<desc") : svg.index("</desc>")]
+
+
+def test_colours_follow_the_page_and_belong_to_models() -> None:
+    names = ["BulkRNABert embedding + MLP", "MOJO, IA3", "GexBERT", "own name"]
+    rows = [IntervalRow(name, 0.6, 0.5, 0.7, "model") for name in names]
+    svg = figures.draw_forest(
+        [IntervalGroup("", [*rows, IntervalRow("MOJO", 0.5, 0.4, 0.6, "baseline")])], "f", "C", "d"
+    ).svg
+    strokes = re.findall(r"stroke: var\(--(c\d|baseline)\); stroke-width: 1\.7", svg)
+    assert strokes == ["c0", "c2", "c1", "c0", "baseline"]
+    assert "#" not in re.sub(r"url\(#[^)]*\)|href=\"#[^\"]*\"|&#\d+;", "", svg)
+
+
+def test_text_that_looks_like_markup_does_not_open_an_element() -> None:
+    name = 'a id="b fill: #1b2027 url(#c x="1.2345'
+    figure = figures.draw_forest([IntervalGroup(name, [IntervalRow(name, 0.5, 0.4, 0.6, "model")])], "f", "C", name)
+    plain = figures.draw_forest([IntervalGroup("n", [IntervalRow("n", 0.5, 0.4, 0.6, "model")])], "f", "C", "n")
+    shapes = [[element.tag for element in ElementTree.fromstring(item.svg).iter()] for item in (figure, plain)]
+    assert [tag for tag in shapes[0] if not tag.endswith(("tspan", "text"))] == [
+        tag for tag in shapes[1] if not tag.endswith(("tspan", "text"))
+    ]
 
 
 def test_a_value_that_is_missing_is_a_note() -> None:

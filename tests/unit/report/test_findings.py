@@ -15,6 +15,7 @@ from bulkrnabert.evaluate.artefacts import Numbers
 from bulkrnabert.evaluate.findings import Anchors, Biomarkers, CrossModal, Findings, Imputation, Panels, read_findings
 from bulkrnabert.report.gexbert import gexbert_part
 from bulkrnabert.report.mojo import mojo_part
+from bulkrnabert.report.simple_tables import SimpleTable
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -29,7 +30,7 @@ def difference(against: str, metric: str, number: float, holds: str, **more: Any
     return {"method": "GexBERT", "against": against, "metric": metric, "difference": number, **bounds, **more}
 
 
-PANELS = {
+PANELS: dict[str, Any] = {
     "kind": "panels",
     "version": 1,
     "n_classes": 3,
@@ -54,7 +55,7 @@ IMPUTATION = {
     "comparisons": [difference(HOSTILE, "rmse", -0.2, "ahead", pattern="at_random", rate=0.1)],
     "calibration": [{"pattern": "at_random", "rate": 0.1, "method": "GexBERT", "level": 0.8, "value": 0.79}],
 }
-ANCHORS = {
+ANCHORS: dict[str, Any] = {
     "kind": "anchors",
     "panel_size": 64,
     "n_anchors": 50,
@@ -133,18 +134,38 @@ def test_tables_say_what_was_found(tmp_path: Path) -> None:
     assert [table.caption for table in panels] == ["64 genes, highest ANOVA F", "128 genes, highest ANOVA F"]
     assert panels[0].rows[1] == [
         "MLP",
-        "0.564 (0.464 to 0.664)",
-        "0.564 (0.464 to 0.664)",
-        "+0.020 (+0.010 to +0.030), ahead",
+        "0.564 [0.464, 0.664]",
+        "0.564 [0.464, 0.664]",
+        "+0.020 [+0.010, +0.030], ahead",
     ]
     errors, covered = part["imputation_tables"]
     assert errors.columns == ["Method", "10 %", "50 %"]
-    assert errors.rows[1] == [HOSTILE, "0.700 (0.600 to 0.800); GexBERT ahead", "0.700 (0.600 to 0.800)"]
+    assert errors.rows[1] == [HOSTILE, "0.700 [0.600, 0.800]; GexBERT ahead", "0.700 [0.600, 0.800]"]
     assert covered.rows == [["GexBERT, 80 % interval", "0.790"]]
     assert part["anchor_tables"][0].rows[1] == ["anchors, restored by GexBERT", "n/e"]
     assert len(part["anchor_tables"][0].rows) == 2  # single cohorts of the pan model have no line
     assert part["biomarker_tables"][0].rows[0] == ["A", "0.800", "0.600", "0.40 (chance 0.50)"]
     assert part["biomarker_tables"][0].rows[1] == ["B", "–", "–", "–"]
+
+
+def test_one_size_of_panel_is_a_forest_plot_and_several_are_lines(tmp_path: Path) -> None:
+    several = gexbert_part(read_findings(written(tmp_path, PANELS)))["panel_figures"]
+    assert "genes in the panel" in several[0].figure.svg
+    one = {**PANELS, "rows": [row for row in PANELS["rows"] if row["size"] == 64]}
+    (figure,) = gexbert_part(read_findings(written(tmp_path, one)))["panel_figures"]
+    assert "Macro F1, 64 genes" in figure.figure.svg and "genes in the panel" not in figure.figure.svg
+
+
+def test_models_without_a_name_of_their_own_are_named_in_the_drawing(tmp_path: Path) -> None:
+    rows = [*ANCHORS["rows"], value("panel and restored", "model", "c_index_within_weighted", 0.7, scope="pan")]
+    (drawn,) = gexbert_part(read_findings(written(tmp_path, {**ANCHORS, "rows": rows})))["anchor_figures"]
+    assert "(GexBERT)" in drawn.figure.svg and "All cohorts" in drawn.figure.svg
+    assert "0.550" not in drawn.figure.svg, "single cohorts of the job over all"
+
+
+def test_columns_of_words_are_told_from_columns_of_numbers() -> None:
+    rows = [["a", "0.5 [0.4, 0.6]", "b"], ["c", "n/e", "\u2013"]]
+    assert SimpleTable("t", ["x", "y", "z"], rows).heads == [("x", False), ("y", True), ("z", False)]
 
 
 def test_one_modality_hidden_stands_beside_both() -> None:
@@ -158,8 +179,10 @@ def test_one_modality_hidden_stands_beside_both() -> None:
     part = mojo_part(Findings(), numbers, "cohort")
     assert part["has_mojo"]
     assert part["dropped_tables"][0].rows == [
-        ["MOJO, IA3", "0.900 (0.800 to 1.000)", "0.800 (0.700 to 0.900)", "0.700 (0.600 to 0.800)"]
+        ["MOJO, IA3", "0.900 [0.800, 1.000]", "0.800 [0.700, 0.900]", "0.700 [0.600, 0.800]"]
     ]
+    (figure,) = part["dropped_figures"]
+    assert "MOJO, RNA-seq alone" in figure.figure.svg and "0.800\u2002[0.700, 0.900]" in figure.figure.svg
     without = numbers.model_copy(update={"metrics": [numbers.metrics[0], numbers.metrics[3]]})
     assert not mojo_part(Findings(), without, "cohort")["has_mojo"]
 

@@ -9,7 +9,8 @@ import pytest
 
 from bulkrnabert.evaluate import artefacts
 from bulkrnabert.evaluate.artefacts import Numbers
-from bulkrnabert.report import classification, figures, parts, survival, tables, terms, text
+from bulkrnabert.evaluate.findings import HeatMap
+from bulkrnabert.report import classification, figures, heat, parts, survival, tables, terms, text
 from bulkrnabert.report.calibration_figures import CalibrationOf, ReliabilityOf, draw_calibration, draw_reliability
 from bulkrnabert.report.drawing import Figure
 
@@ -77,7 +78,7 @@ def test_the_spread_over_repeats_stands_beside_the_number() -> None:
     found = numbers(metric("a", "model", "macro_f1", 0.9, low=0.8, high=0.95, sd_over_repeats=0.0123, n_repeats=5))
     table = tables.build_method_table(found, "cancer_type", "pan", ["macro_f1"])
     assert table is not None
-    assert table.rows[0].cells == [tables.Cell("0.900", "0.800 to 0.950", is_best=True, sd="±\u00a00.012")]
+    assert table.rows[0].cells == [tables.Cell("0.900", "[0.800, 0.950]", is_best=True, sd="±\u00a00.012")]
     assert parts.n_repeats(found) == 5
 
 
@@ -116,7 +117,7 @@ def test_scores_of_a_small_class_are_hidden() -> None:
     hidden = classification.build_class_table(scores, 5)
     assert hidden.rows[0] == classification.ClassRow("A", "0.750", "–", "0.800", "40")
     assert hidden.rows[1] == classification.ClassRow("B", "–", "–", "–", "<5")
-    assert hidden.has_hidden and not hidden.is_long
+    assert hidden.has_hidden
     assert classification.build_class_table(scores, 0).rows[1].recall == "0.333"
 
 
@@ -130,7 +131,7 @@ def test_classes_and_reliability_are_those_of_the_best() -> None:
         per_class=[{"scope": "pan", "method": name, "classes": classes} for name in ("worse", "better", "knn")],
     )  # fmt: skip
     (part,) = classification.build_classification(found, 0)
-    assert [item.method for item in part.class_tables] == ["better"]
+    assert [item.method for item in part.class_tables] == ["better", "knn"]
     assert {"better", "knn"} <= set(texts(part.reliability[0].figure))
     assert "worse" not in texts(part.reliability[0].figure)
     assert part.comparisons is None and part.probabilities is None
@@ -155,24 +156,64 @@ def test_calibration_says_when_and_hides_small_groups() -> None:
     )
     shown = draw_calibration([CalibrationOf(found, is_baseline=True)], "f", 5)
     assert {"predicted survival at 3 years", "observed survival", "cox"} <= set(texts(shown))
-    assert 'aria-label="Predicted and observed survival at 3 years: cox 0.52 and 0.61."' in shown.svg
+    assert ">Predicted and observed survival at 3 years: cox 0.52 and 0.61.</desc>" in shown.svg
     assert "0.11 and 0.21" in draw_calibration([CalibrationOf(found, is_baseline=True)], "f", 0).svg
 
 
-@pytest.mark.parametrize(("n_classes", "n_others", "n_not_drawn"), [(12, 1, 0), (13, 0, 1)])
-def test_large_confusion_matrices_are_drawn_of_the_best_only(n_classes: int, n_others: int, n_not_drawn: int) -> None:
-    classes = [f"class {index}" for index in range(n_classes)]
-    matrix = [[0] * n_classes for _ in classes]
-    matrices = [
-        {"scope": "pan", "method": name, "classes": classes, "matrix": matrix} for name in ("worse", "knn", "better")
+def test_confusion_matrices_of_the_best_of_each_kind_come_first() -> None:
+    names = ["MOJO, worse", "knn", "MOJO, better", "GexBERT", "svm"]
+    matrices = [{"scope": "pan", "method": name, "classes": ["A"], "matrix": [[3]]} for name in names]
+    values = {"MOJO, worse": 0.8, "MOJO, better": 0.85, "GexBERT": 0.9, "knn": 0.7, "svm": 0.6}
+    metrics = [
+        metric(name, "baseline" if name in ("knn", "svm") else "model", "macro_f1", value)
+        for name, value in values.items()
     ]
-    found = numbers(
-        metric("worse", "model", "macro_f1", 0.8), metric("better", "model", "macro_f1", 0.9),
-        metric("knn", "baseline", "macro_f1", 0.7), confusion=matrices,
-    )  # fmt: skip
-    shown = classification.draw_confusions(found, 0)
-    assert [item.title for item in shown.first] == ["Better, all cohorts.", "Knn, baseline, all cohorts."]
-    assert (len(shown.others), shown.n_not_drawn) == (n_others, n_not_drawn)
+    shown = classification.build_confusions(numbers(*metrics, confusion=matrices), 0)
+    assert [item.title for item in shown.first] == [
+        "GexBERT, all cohorts",
+        "MOJO, better, all cohorts",
+        "Knn, baseline, all cohorts",
+    ]
+    assert [item.title for item in shown.others] == ["MOJO, worse, all cohorts", "Svm, baseline, all cohorts"]
+
+
+def confusion(*rows: list[int]) -> artefacts.Confusion:
+    return artefacts.Confusion(scope="pan", method="mlp", classes=["A", "B"], matrix=list(rows))
+
+
+def test_a_confusion_matrix_is_coloured_by_the_share_of_the_true_class() -> None:
+    table = heat.confusion_table(confusion([30, 10], [0, 27]), small_cells=0)
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [["30", "10"], ["", "27"]]
+    assert [[cell.depth for cell in row.cells] for row in table.rows] == [[0.45, 0.15], [0.0, 0.6]]
+    assert [(row.n, row.share) for row in table.rows] == [("40", "0.750"), ("27", "1.000")]
+
+
+def test_small_cells_of_a_confusion_matrix_have_one_text_and_one_colour() -> None:
+    one, four = (heat.confusion_table(confusion([30, n], [0, 27]), small_cells=5) for n in (1, 4))
+    assert one.rows[0].cells[1] == four.rows[0].cells[1] == heat.HeatCell("<5", 0.0)
+    few = heat.confusion_table(confusion([30, 1], [2, 1]), small_cells=5)
+    assert (few.rows[1].n, few.rows[1].share) == ("<5", "")
+
+
+def test_genes_stand_in_rows_with_the_sign_of_their_value() -> None:
+    genes = [f"G{index}" for index in range(70)]
+    values = [[0.4, -0.2, *[0.0] * 68], [-0.8, 0.1, *[0.0] * 68]]
+    table = heat.gene_table(HeatMap(genes=genes, classes=["A", "B"], values=values))
+    assert len(table.rows) == heat.MAX_GENES and not table.is_square
+    assert table.rows[0] == heat.HeatRow("G0", [heat.HeatCell("+0.40", 0.3), heat.HeatCell("\u22120.80", 0.6, True)])
+
+
+def test_auc_over_years_is_of_the_best_of_each_kind_and_the_best_baseline() -> None:
+    metrics = []
+    for method, role, value in (
+        ("MOJO, a", "model", 0.7), ("MOJO, b", "model", 0.6), ("pca", "baseline", 0.65), ("knn", "baseline", 0.6),
+    ):  # fmt: skip
+        metrics.append(metric(method, role, "c_index_within_weighted", value))
+        metrics += [metric(method, role, f"auc_{years}y", value if years < 5 else None) for years in (1, 3, 5)]
+    (drawn,) = survival.draw_auc(numbers(*metrics))
+    assert {"MOJO, a", "pca", "1", "3"} <= set(texts(drawn.figure))
+    assert not {"MOJO, b", "knn", "5"} & set(texts(drawn.figure))
+    assert survival.draw_auc(numbers(metrics[0])) == []
 
 
 def calibration(scope: str, method: str, at_days: float = 365.25) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_the_table_is_sorted_and_marks_the_best_whatever_its_role() -> None:
     assert [row.method for row in table.rows] == ["pca logistic", "mlp", "knn"]
     assert [row.is_baseline for row in table.rows] == [True, False, True]
     assert [row.cells[0].is_best for row in table.rows] == [True, False, False]
-    assert table.rows[1].cells[0] == tables.Cell("0.900", "0.890 to 0.910")
+    assert table.rows[1].cells[0] == tables.Cell("0.900", "[0.890, 0.910]")
 
 
 def test_what_is_not_estimable_says_why_once() -> None:
@@ -121,6 +121,12 @@ def test_how_numbers_are_written() -> None:
     assert text.format_number(0.12345) == "0.123"
     assert text.format_number(None) == "–"
     assert text.format_interval(0.1, None) == ""
+    assert text.format_interval(0.1, 0.25) == "[0.100, 0.250]"
+    assert text.format_seconds(48.2) == "48 s"
+    assert text.format_seconds(731) == "12 min"
+    assert text.format_seconds(12300) == "3.4 h"
+    assert [text.join_names(names) for names in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
+    assert text.name_of_column("age_at_diagnosis_days") == "age at diagnosis, days"
     assert text.format_p(0.00001) == "p\u00a0<\u00a00.0001"
     assert text.format_p(0.0312) == "p\u00a0=\u00a00.031"
     assert text.format_p(None) == ""
