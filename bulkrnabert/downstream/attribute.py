@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.data.genes import GeneVocabulary
-from bulkrnabert.data.sources.files import ExpressionTable, read_expression
+from bulkrnabert.data.sources.files import ExpressionTable
 from bulkrnabert.downstream.attribution_files import write_attributions
 from bulkrnabert.downstream.attribution_gradients import (
     Attributions,
@@ -27,13 +26,14 @@ from bulkrnabert.downstream.attribution_gradients import (
 )
 from bulkrnabert.downstream.attribution_study import AttributeRequest, Explained, StudiedMember, Study, Tokens
 from bulkrnabert.downstream.attribution_summary import FloatArray, GroupSummary, summarise_group
+from bulkrnabert.downstream.attribution_table import choose_samples, read_explained
 from bulkrnabert.downstream.embed import choose_batch_size
 from bulkrnabert.downstream.encode import encode_expression
 from bulkrnabert.downstream.enrichment import match_sets, read_gmt
 from bulkrnabert.downstream.finetuned_folder import FinetunedModel, load_finetuned
 from bulkrnabert.downstream.pretrained import load
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 
 logger = logging.getLogger(__name__)
 
@@ -68,28 +68,14 @@ def _refuse_other_folder(out: Path) -> None:
         raise ConfigError(f"{out}: holds something else than attributions, and would be replaced; give a new folder")
 
 
-def choose_samples(
-    groups: npt.NDArray[np.object_], n_samples: int | None, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Rows of at most `n_samples` samples, ascending; drawn from the groups in turn, so that none is crowded out."""
-    if n_samples is None or n_samples >= len(groups):
-        return np.arange(len(groups))
-    order = rng.permutation(len(groups))
-    turn = pd.Series(groups[order]).groupby(groups[order]).cumcount().to_numpy()
-    return np.sort(order[np.lexsort((np.arange(len(order)), turn))[:n_samples]])
-
-
 def _prepare(request: AttributeRequest) -> Study:
     if (request.model is None) == (request.checkpoint is None):
         raise ConfigError("give either --model, of `finetune`, or --checkpoint, of an encoder")
     if request.model is None and request.method == "ig":
         raise ConfigError("a pretrained encoder predicts nothing to attribute: give --model, or use --method attention")
-    table = read_expression(request.table, request.file_format or "", missing="keep")
+    explained = read_explained(request)
+    table, unit = explained.expression, explained.unit
     sample_ids = pd.Index(table.sample_ids)
-    if not sample_ids.is_unique:
-        raise DataError(
-            f"{request.table}: sample {sample_ids[sample_ids.duplicated()][0]!r} is there more than once; keep one"
-        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if request.model is None:
         assert request.checkpoint is not None
@@ -97,13 +83,13 @@ def _prepare(request: AttributeRequest) -> Study:
             raise ConfigError("--task and --class belong to --model: an encoder has no classes")
         encoder = load(request.checkpoint).to(device)
         require_bulkrnabert(encoder.network)
-        token_ids = encode_expression(encoder, table, request.unit).token_ids
+        token_ids = encode_expression(encoder, table, unit).token_ids
         members = [StudiedMember("encoder", encoder, None, encoder.gene_ids, token_ids)]
         groups = _cohorts(table)
         return _chosen(request, members, None, sample_ids, groups, np.zeros(len(groups), dtype=np.int64), table)
     model = load_finetuned(request.model)
     task = _choose_task(model, request)
-    members = _members(model, table, request.unit, device)
+    members = _members(model, table, unit, device)
     if task != keys.CANCER_TYPE:
         groups = _cohorts(table)
         return _chosen(request, members, task, sample_ids, groups, np.zeros(len(groups), dtype=np.int64), table)
@@ -155,9 +141,7 @@ def _class_probabilities(members: Sequence[StudiedMember], task: str) -> npt.NDA
         assert member.network is not None
         device = next(member.network.parameters()).device
         size = choose_batch_size(member.encoder, device)
-        starts = tqdm(
-            range(0, len(member.token_ids), size), desc=f"predict {member.name}", disable=not shows_progress()
-        )
+        starts = progress(range(0, len(member.token_ids), size), what=f"predict {member.name}", unit="batch")
         with torch.inference_mode():
             logits = [
                 member.network(torch.from_numpy(member.token_ids[start : start + size]).to(device))[task].cpu()
@@ -262,9 +246,7 @@ def _explain_attention(request: AttributeRequest, study: Study) -> Explained:
         used = None if member.network is None else member.network.config.layer
         genes = None if member.network is None else member.network.encoder_genes()
         device = next(encoder.parameters()).device
-        rows = tqdm(
-            range(len(member.token_ids)), desc=f"attention {member.name}", unit="sample", disable=not shows_progress()
-        )
+        rows = progress(range(len(member.token_ids)), what=f"attention {member.name}", unit="sample")
         parts: dict[int, list[FloatArray]] = {}
         encoder.eval()
         for row in rows:

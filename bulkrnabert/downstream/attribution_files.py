@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bulkrnabert.downstream.enrichment import GeneSets, describe_sets, enrich
 from bulkrnabert.provenance import atomic_path, describe_run, sha256_lines, write_json
 
 STAGE = "attribute"
+MAX_ENRICHED = 5
 
 
 def write_attributions(
@@ -33,12 +35,14 @@ def write_attributions(
         folder.mkdir()
         _write_tsv(folder / keys.ATTRIBUTIONS_TSV, gene_table(groups, study.genes))
         _write_tsv(folder / keys.ATTRIBUTED_SAMPLES_TSV, explained.samples)
+        enriched = None
         if sets is not None:
             tables = [_enriched(group, request.n_top, sets, study.genes) for group in groups]
-            _write_tsv(folder / keys.ENRICHMENT_TSV, pd.concat(tables, ignore_index=True))
+            enriched = pd.concat(tables, ignore_index=True)
+            _write_tsv(folder / keys.ENRICHMENT_TSV, enriched)
         if request.keeps_samples:
             _write_samples(folder, study, explained)
-        write_json(folder / keys.ATTRIBUTION_JSON, _summary(request, study, explained, groups, sets))
+        write_json(folder / keys.ATTRIBUTION_JSON, _summary(request, study, explained, groups, sets, enriched))
         write_json(folder / keys.PROVENANCE_JSON, _provenance(request))
 
 
@@ -84,8 +88,10 @@ def _summary(
     explained: Explained,
     groups: Sequence[GroupSummary],
     sets: GeneSets | None,
+    enriched: pd.DataFrame | None,
 ) -> dict[str, Any]:
     return {
+        "kind": "attribution",
         "version": 1,
         "method": request.method,
         "task": study.task,
@@ -95,7 +101,16 @@ def _summary(
         **explained.settings,
         "gene_sets": None if sets is None else describe_sets(sets),
         "groups": [_group_record(group, study.genes, request.n_top) for group in groups],
+        "enrichment": [] if enriched is None else _first_sets(enriched),
     }
+
+
+def _first_sets(enriched: pd.DataFrame) -> list[dict[str, Any]]:
+    """The first sets of each group, as the report shows them."""
+    columns = [keys.CLASS, keys.LAYER, "set", "n_in_top", "n_expected", "q_overlap"]
+    shown = enriched.groupby([keys.CLASS, keys.LAYER], sort=False).head(MAX_ENRICHED)[columns]
+    records: list[dict[str, Any]] = json.loads(shown.to_json(orient="records", double_precision=15))
+    return records
 
 
 def _group_record(group: GroupSummary, genes: GeneVocabulary, n_top: int) -> Mapping[str, Any]:
@@ -116,7 +131,11 @@ def _provenance(request: AttributeRequest) -> dict[str, Any]:
     inputs = {"model": model / keys.CONFIG_JSON}
     inputs |= {
         role: path
-        for role, path in (("table", request.table), ("genes", request.genes), ("gmt", request.gmt))
+        for role, path in (
+            ("table", request.table or (request.cohorts and request.cohorts / keys.SUMMARY_JSON)),
+            ("genes", request.genes),
+            ("gmt", request.gmt),
+        )
         if path is not None and path.is_file()
     }
     parameters = {

@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 from bulkrnabert.models.bulkrnabert import BulkRNABert
 from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.finetuned import FinetunedNetwork
@@ -126,7 +125,7 @@ def integrated_gradients(
     outputs, baseline_outputs, deltas = np.zeros((3, len(token_ids)))
     with _only_inputs_need_gradients(network):
         start = _path_inputs(network, baseline_tokens(baseline, network))
-        rows = tqdm(range(len(token_ids)), desc="attribute", unit="sample", disable=not shows_progress())
+        rows = progress(range(len(token_ids)), what="attribute", unit="sample")
         for row in rows:
             ids_1G = torch.from_numpy(np.ascontiguousarray(token_ids[row : row + 1])).to(device)
             end = _path_inputs(network, ids_1G)
@@ -163,6 +162,7 @@ def explained_output(network: FinetunedNetwork, task: str, expression_BGD: Tenso
         assert network.attention_pooling is not None
         pooled_BE = network.attention_pooling(hidden_BGD.float())
     else:
+        assert pooling != "values"  # of a GexBERT alone
         scores_BR = encoder.scores_of(weights[1], network.encoder_genes()) if pooling == "eigengene" else None
         pooled_BE = encoder.pool(hidden_BGD, pooling, weights[0] if weights else None, scores_BR)
     output_BO = network.outputs(pooled_BE)[task]

@@ -27,7 +27,7 @@ class AttributeRequest:
     Attributes:
         model: Folder of a fine-tuned model; or None.
         checkpoint: Folder of a pretrained encoder, for attention; or None.
-        table: Expression to explain.
+        table: Expression to explain; or None.
         unit: Its unit.
         file_format: Its format; None to go by the name.
         method: `ig`: integrated gradients of an output; `attention`: attention that each gene gets.
@@ -44,12 +44,13 @@ class AttributeRequest:
         keeps_samples: Write every sample's values as well.
         seed: Of the choice of samples.
         out: Folder to write.
+        cohorts: Folder that `preprocess` wrote, in place of a table; or None.
     """
 
     model: Path | None
     checkpoint: Path | None
-    table: Path
-    unit: str
+    table: Path | None
+    unit: str | None
     out: Path
     file_format: str | None = None
     method: Method = "ig"
@@ -65,6 +66,7 @@ class AttributeRequest:
     n_samples: int | None = 100
     keeps_samples: bool = False
     seed: int = 0
+    cohorts: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ import numpy.typing as npt
 import torch
 from scipy.stats import false_discovery_control, rankdata
 from scipy.stats import t as student
-from tqdm import tqdm
 
 from bulkrnabert.data.binning import Z_LIMIT, equal_bins
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 from bulkrnabert.models.gexbert import GexBERT
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,7 +44,7 @@ def attention_to_genes(
     targets = torch.from_numpy(target_idx).to(device)
     found = np.full(values.shape, np.nan)
     network.eval()
-    rows = tqdm(range(len(values)), desc="attention", unit="sample", disable=not shows_progress())
+    rows = progress(range(len(values)), what="attention", unit="sample")
     with torch.inference_mode():
         for row in rows:
             known = rng.permutation(np.flatnonzero(~np.isnan(values[row])))

@@ -142,7 +142,6 @@ def run_biomarkers(request: BiomarkerRequest) -> None:
     for item in agreement:
         shown = item["class"], item["with"], 100 * item["top_overlap"], request.n_top
         logger.info("%s: attention and %s share %.0f%% of their first %d genes", *shown)
-    logger.info("written to %s; genes by rank: %s", request.out, request.out / BIOMARKERS_TSV)
 
 
 def _members(request: BiomarkerRequest) -> list[_Member]:

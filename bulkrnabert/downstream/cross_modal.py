@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bulkrnabert import keys
 from bulkrnabert.data.tokens import Tokens, read_tokens
 from bulkrnabert.downstream.embed import choose_batch_size
 from bulkrnabert.downstream.pretrained import PretrainedModel, load
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress
 from bulkrnabert.models.mojo import Mojo
 from bulkrnabert.provenance import write_json
 
@@ -159,7 +158,7 @@ def predict_omic(model: PretrainedModel, ids: NDArray[np.uint8], source: str, ta
     bins = torch.arange(network.config.n_bins, dtype=torch.float32, device=device)
     parts = []
     network.eval()
-    for start in tqdm(range(0, len(ids), size), desc=f"{target} from {source}", disable=not shows_progress()):
+    for start in progress(range(0, len(ids), size), what=f"{target} from {source}", unit="batch"):
         block = torch.from_numpy(np.ascontiguousarray(ids[start : start + size])).to(device)
         absent = torch.full_like(block, keys.MASK_ID)
         with torch.inference_mode():

@@ -15,6 +15,7 @@ import torch
 
 from bulkrnabert import keys
 from bulkrnabert.config import preset_names, preset_path
+from bulkrnabert.data.access import strictest
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.omics import join_samples
 from bulkrnabert.data.splits import read_clinical, read_splits, splits_file
@@ -30,7 +31,6 @@ from bulkrnabert.downstream.finetune import (
     search_fold,
 )
 from bulkrnabert.downstream.finetune_predict import predict_folds
-from bulkrnabert.downstream.finetuned_card import finetuned_card
 from bulkrnabert.downstream.finetuned_folder import refuse_other_model, write_finetuned
 from bulkrnabert.downstream.fold_encoders import FoldEncoder, named_panel, pair_encoders
 from bulkrnabert.downstream.job import Fold, Task, make_job
@@ -39,7 +39,7 @@ from bulkrnabert.downstream.predictions import write_predictions
 from bulkrnabert.downstream.pretrained import PretrainedModel, load
 from bulkrnabert.downstream.tuning import Tuning, tune_fold
 from bulkrnabert.errors import ConfigError
-from bulkrnabert.logs import is_main_process
+from bulkrnabert.logs import is_main_process, progress
 from bulkrnabert.models.adapters import AdapterKind
 from bulkrnabert.provenance import describe_run, write_json
 from bulkrnabert.train.finetune import FinetuneConfig, TaskConfig
@@ -127,7 +127,7 @@ def run_finetuning(request: FinetuneRequest) -> None:
     )
     starts = StartEmbeddings(settings)
     done, tunings = [], []
-    for fold, encoder in todo:
+    for fold, encoder in progress(todo, what="fine-tune", unit="network"):
         if request.n_trials:
             tunings.append(tune_fold(job, fold, encoder, settings, starts, request.n_trials))
             search = tunings[-1].best
@@ -143,15 +143,12 @@ def run_finetuning(request: FinetuneRequest) -> None:
         done,
         request.label_column,
         _provenance(request, settings),
-        finetuned_card(job, done),
     )
-    names = []
     for task, found in predictions.items():
         name = keys.PREDICTIONS_PARQUET if len(predictions) == 1 else f"predictions.{task}.parquet"
         write_predictions(found, request.out / name)
-        names.append(name)
     _write_records(request.out / RECORDS_FOLDER, done, tunings)
-    _say_end(request, done, names)
+    _warn_of_unchanged(done)
 
 
 def _settings(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]) -> FinetuneSettings:
@@ -204,7 +201,14 @@ def _tokens(request: FinetuneRequest, models: list[tuple[Path, PretrainedModel]]
         split_id = str(model.provenance.get("split_id") or keys.ALL_SPLIT)
         sha256 = str(model.provenance.get("split_sha256") or "")
         tokens = Tokens(
-            joined.samples, encoded.token_ids, model.gene_ids, model.tokenizers, split_id, sha256, model=model.name
+            joined.samples,
+            encoded.token_ids,
+            model.gene_ids,
+            model.tokenizers,
+            split_id,
+            sha256,
+            model=model.name,
+            data_access=strictest(one.data_access for one in cohorts.values()),
         )
         found.append((path, tokens))
     return found
@@ -262,7 +266,7 @@ def _provenance(request: FinetuneRequest, settings: FinetuneSettings) -> dict[st
     return describe_run("finetune", parameters, inputs)
 
 
-def _say_end(request: FinetuneRequest, done: list[FinetunedFold], names: list[str]) -> None:
+def _warn_of_unchanged(done: list[FinetunedFold]) -> None:
     unchanged = [item for item in done if item.curve.best_epoch == 0 and item.curve.train_losses]
     if unchanged:
         # Heads with a hidden layer start as they are drawn, linear ones as the probe.
@@ -276,13 +280,6 @@ def _say_end(request: FinetuneRequest, done: list[FinetunedFold], names: list[st
             ", ".join(item.fold.split_id for item in unchanged),
             "they are untrained" if is_drawn else "the probe is kept",
         )
-    predictions = ", ".join(str(request.out / name) for name in names)
-    logger.info(
-        "written to %s and %s; next: bulkrnabert evaluate --predictions %s, or bulkrnabert predict on new samples",
-        request.out / MODEL_FOLDER,
-        predictions,
-        request.out / names[0],
-    )
 
 
 def _write_records(folder: Path, done: list[FinetunedFold], tunings: list[Tuning]) -> None:

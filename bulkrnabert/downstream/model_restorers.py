@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from typing import Never
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from bulkrnabert.downstream.restoration import (
     known_batches,
 )
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.logs import shows_progress
+from bulkrnabert.logs import progress, progress_bar
 from bulkrnabert.models.bulkrnabert import BulkRNABert
 from bulkrnabert.models.gexbert import GexBERT
 
@@ -95,11 +95,10 @@ class GexBERTRestorer:
         bins = equal_bins(np.asarray(values, dtype=np.float64), Z_LIMIT, self._tokenizer.n_bins)
         weighted, precision, variance = (np.zeros((len(values), len(target_idx))) for _ in range(3))
         self._network.eval()
-        progress = tqdm(total=int(n_parts.sum()), desc="restore", unit="sample", disable=not shows_progress())
-        with progress:
+        with progress_bar(int(n_parts.sum()), what="restore", unit="sample") as bar:
             for part in range(int(n_parts.max(initial=1))):
                 rows = np.flatnonzero(n_parts > part)
-                found = self._restore(bins[rows], part_of[rows], part, target_idx, progress)
+                found = self._restore(bins[rows], part_of[rows], part, target_idx, bar)
                 assert found.deviation is not None
                 own_variance = found.deviation.astype(np.float64) ** 2
                 weighted[rows] += found.mean / own_variance
@@ -109,7 +108,7 @@ class GexBERTRestorer:
         return RestoredValues((weighted / precision).astype(np.float32), deviation.astype(np.float32))
 
     def _restore(
-        self, bins: IntArray, part_of: IntArray, part: int, target_idx: IntArray, progress: tqdm[NoReturn]
+        self, bins: IntArray, part_of: IntArray, part: int, target_idx: IntArray, bar: tqdm[Never]
     ) -> RestoredValues:
         device = next(self._network.parameters()).device
         targets = torch.from_numpy(target_idx).to(device)
@@ -128,7 +127,7 @@ class GexBERTRestorer:
                     found = self._network.restore(token_ids, gene_idx, targets, factors)
                 mean[batch.rows] = found.mean.float().cpu().numpy()
                 deviation[batch.rows] = found.deviation.float().cpu().numpy()
-                progress.update(len(batch.rows))
+                bar.update(len(batch.rows))
         return RestoredValues(mean, deviation)
 
     def _rows_at_once(self, n_positions: int) -> int:
@@ -178,7 +177,7 @@ class BinRestorer:
         mean, deviation = np.empty(values.shape, np.float32), np.empty(values.shape, np.float32)
         size = choose_batch_size(model, device)
         model.eval()
-        starts = tqdm(range(0, len(ids), size), desc="restore", unit="batch", disable=not shows_progress())
+        starts = progress(range(0, len(ids), size), what="restore", unit="batch")
         with torch.inference_mode():
             for start in starts:
                 batch = torch.from_numpy(ids[start : start + size].astype(np.int64)).to(device)

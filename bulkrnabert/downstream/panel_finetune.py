@@ -14,7 +14,6 @@ from bulkrnabert import keys
 from bulkrnabert.data.tokens import Tokens
 from bulkrnabert.downstream.finetune import FinetunedFold, FinetuneSettings, StartEmbeddings, finish_fold, search_fold
 from bulkrnabert.downstream.finetune_predict import predict_folds
-from bulkrnabert.downstream.finetuned_card import finetuned_card
 from bulkrnabert.downstream.finetuned_folder import write_finetuned
 from bulkrnabert.downstream.fold_encoders import FoldEncoder, PanelChooser, named_panel
 from bulkrnabert.downstream.job import Fold, Job
@@ -154,4 +153,4 @@ def write_panel_model(
 ) -> None:
     """The folder that `predict` takes."""
     joint = data.joint
-    write_finetuned(folder, joint, done, label_column, provenance, finetuned_card(joint, done))
+    write_finetuned(folder, joint, done, label_column, provenance)

@@ -22,6 +22,7 @@ from bulkrnabert.downstream.pretrained import load
 from bulkrnabert.downstream.standardised_values import gexbert_network
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.evaluate.anchors import AnchorFold, anchor_features, anchor_table, predict_anchors, score_anchors
+from bulkrnabert.logs import progress
 from bulkrnabert.provenance import describe_run, write_json
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,6 @@ def run_anchors(request: AnchorRequest) -> None:
         "provenance": _provenance(request),
     }
     write_json(request.out / ANCHORS_JSON, record)
-    logger.info("written to %s", request.out / ANCHORS_JSON)
 
 
 def _folds(request: AnchorRequest, data: PanelData) -> list[AnchorFold]:
@@ -126,7 +126,7 @@ def _folds(request: AnchorRequest, data: PanelData) -> list[AnchorFold]:
             "choose a smaller panel"
         )
     found = []
-    for fold in data.job.folds:
+    for fold in progress(data.job.folds, what="restore anchors", unit="fold"):
         encoder = data.encoders[fold.split_id]
         network = gexbert_network(encoder.model, encoder.path)
         columns = panel_of_fold(data, panel, fold)

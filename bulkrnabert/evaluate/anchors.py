@@ -17,7 +17,7 @@ from bulkrnabert.downstream.model_restorers import GexBERTRestorer
 from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions
 from bulkrnabert.downstream.probe import predict_cox, risk_frame
 from bulkrnabert.downstream.survival import fit_cox
-from bulkrnabert.evaluate.comparisons import corrected_t_test, share_tested, verdict
+from bulkrnabert.evaluate.comparisons import Score, paired_comparison, share_tested
 from bulkrnabert.evaluate.expression import principal_components
 from bulkrnabert.evaluate.survival_metrics import Concordance, ConcordanceJudge, FollowUp
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
@@ -154,7 +154,13 @@ def score_anchors(predictions: Predictions, n_resamples: int, seed: int) -> dict
     ]
     share = share_tested(frame)
     comparisons = [
-        {"scope": scope, "method": model, "against": other, **_compare(found, of_folds, model, other, share)}
+        {
+            "scope": scope,
+            "method": model,
+            "against": other,
+            "metric": next(iter(found[model]))[0],
+            **paired_comparison(_score(found[model], of_folds[model]), _score(found[other], of_folds[other]), share),
+        }
         for model in MODELS
         for other in found
         if other not in MODELS
@@ -190,31 +196,11 @@ def _shown(items: list[Concordance]) -> dict[str, float | None]:
     return {"value": value, "low": interval.low, "high": interval.high}
 
 
-def _compare(
-    found: Mapping[str, Mapping[tuple[str, str], list[Concordance]]],
-    of_folds: Mapping[str, list[float]],
-    model: str,
-    other: str,
-    test_share: float,
-) -> dict[str, Any]:
-    key = next(iter(found[model]))
-    own, against = found[model][key], found[other][key]
-    pairs = list(zip(own, against, strict=True))
-    value = float(np.mean([one.value - two.value for one, two in pairs]))
-    if not np.isfinite(value):
-        nothing = {"difference": None, "low": None, "high": None, "p_corrected": None, "n_folds": 0, "holds": None}
-        return {"metric": key[0], **nothing}
-    interval = percentile_interval(np.mean([one.resampled - two.resampled for one, two in pairs], axis=0))
-    test = corrected_t_test(np.array(of_folds[model]) - np.array(of_folds[other]), test_share)
-    return {
-        "metric": key[0],
-        "difference": value,
-        "low": interval.low,
-        "high": interval.high,
-        "p_corrected": test.p,
-        "n_folds": test.n_folds,
-        "holds": verdict(interval, test),
-    }
+def _score(scores: Mapping[tuple[str, str], list[Concordance]], by_fold: list[float]) -> Score:
+    """Of the first metric, that over all samples of the scope."""
+    items = next(iter(scores.values()))
+    resampled = np.mean([item.resampled for item in items], axis=0)
+    return Score(float(np.mean([item.value for item in items])), resampled, np.array(by_fold))
 
 
 def anchor_table(

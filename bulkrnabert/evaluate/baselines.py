@@ -24,6 +24,7 @@ from bulkrnabert.evaluate.survival_baselines import (
     clinical_features,
     survival_baselines,
 )
+from bulkrnabert.logs import progress
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def run_baselines(
     with_slow = which == "all"
     frames = []
     if job.task == keys.CANCER_TYPE:
-        for fold in job.folds:
+        for fold in progress(job.folds, what="baselines", unit="fold"):
             filled = {name: fill_missing(features, fold.train) for name, features in by_modality.items()}
             first = next(iter(filled.values()))
             found = list(class_baselines(job, fold, first, seed, with_slow))
@@ -74,7 +75,7 @@ def run_baselines(
     else:
         columns = f"{AGE_COLUMNS[0]}, {SEX_COLUMNS[0]}, {STAGE_COLUMNS[0]}"
         not_estimable[CLINICAL_ALONE] = f"no age, sex or stage that differs between these patients (as {columns})"
-    for fold in job.folds:
+    for fold in progress(job.folds, what="baselines", unit="fold"):
         filled = {name: fill_missing(features, fold.train) for name, features in by_modality.items()}
         first = next(iter(filled.values()))
         predicted = list(survival_baselines(job, fold, first, known, seed, with_slow))

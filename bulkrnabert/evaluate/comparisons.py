@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
-from bulkrnabert.evaluate.uncertainty import Interval
+from bulkrnabert.evaluate.uncertainty import Interval, percentile_interval
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["ahead", "level", "behind"]
@@ -75,3 +75,41 @@ def verdict(interval: Interval, test: CorrectedTest) -> Verdict:
     if is_shown and interval.high is not None and interval.high < 0:
         return "behind"
     return "level"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one method.
+
+    Attributes:
+        value: Mean over repeats; NaN where not estimable.
+        resampled: The same in every bootstrap resample of patients, shape (resamples,).
+        of_folds: In each fold of each repeat, NaN where not estimable.
+    """
+
+    value: float
+    resampled: FloatArray
+    of_folds: FloatArray
+
+
+def paired_comparison(own: Score, against: Score, test_share: float) -> dict[str, float | int | str | None]:
+    """One method against another on the same resamples and folds, as the findings of `panels` and `anchors` state it.
+
+    Args:
+        own: The method.
+        against: The other one.
+        test_share: As in `corrected_t_test`.
+    """
+    difference = own.value - against.value
+    if not np.isfinite(difference):
+        return {"difference": None, "low": None, "high": None, "p_corrected": None, "n_folds": 0, "holds": None}
+    interval = percentile_interval(own.resampled - against.resampled)
+    test = corrected_t_test(own.of_folds - against.of_folds, test_share)
+    return {
+        "difference": difference,
+        "low": interval.low,
+        "high": interval.high,
+        "p_corrected": test.p,
+        "n_folds": test.n_folds,
+        "holds": verdict(interval, test),
+    }

@@ -210,14 +210,37 @@ class CrossModal(_Part):
     directions: list[Direction]
 
 
-Finding = Panels | Imputation | Anchors | Biomarkers | CrossModal
-FindingType = TypeVar("FindingType", Panels, Imputation, Anchors, Biomarkers, CrossModal)
+class AttributedGroup(_Part):
+    """First genes of the samples of one class or cohort, and how far members of the model agree on them."""
+
+    class_name: str = Field(alias="class")
+    n_samples: int
+    n_members: int
+    top_overlap: float | None
+    top: list[str]
+
+
+class Attribution(_Part):
+    """`attribution.json`."""
+
+    kind: Literal["attribution"]
+    method: Literal["ig", "attention"]
+    task: str | None
+    n_top: int
+    n_genes: int
+    groups: list[AttributedGroup]
+    enrichment: list[EnrichedSet] = []
+
+
+Finding = Panels | Imputation | Anchors | Biomarkers | CrossModal | Attribution
+FindingType = TypeVar("FindingType", Panels, Imputation, Anchors, Biomarkers, CrossModal, Attribution)
 KINDS: dict[str, type[Finding]] = {
     "panels": Panels,
     "imputation": Imputation,
     "anchors": Anchors,
     "biomarkers": Biomarkers,
     "cross_modal": CrossModal,
+    "attribution": Attribution,
 }
 
 
@@ -233,7 +256,7 @@ class Findings:
 
 
 def read_findings(paths: Sequence[Path]) -> Findings:
-    """Read the files of `panels`, `impute-benchmark`, `anchors`, `biomarkers` and `cross-modal`.
+    """Read the files of `panels`, `impute-benchmark`, `anchors`, `biomarkers`, `cross-modal` and `attribute`.
 
     Raises:
         DataError: a file is no JSON, or of none of these kinds; names what is wrong with it.

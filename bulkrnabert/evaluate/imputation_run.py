@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.imputation import LOWER_IS_BETTER, HiddenCells, Judged, coverage, score_restored
 from bulkrnabert.evaluate.missing_patterns import Pattern, hide
 from bulkrnabert.evaluate.uncertainty import Interval, percentile_interval, resample_weights
+from bulkrnabert.logs import progress_bar
 from bulkrnabert.provenance import describe_run, write_json
 
 logger = logging.getLogger(__name__)
@@ -108,7 +110,6 @@ def run_imputation(request: ImputationRequest) -> None:
     }
     write_json(request.out, record)
     _log_summary(numbers)
-    logger.info("written to %s", request.out)
 
 
 def fit_methods(restorer: Restorer, train: FloatArray, seed: int) -> dict[str, Restorer]:
@@ -144,8 +145,8 @@ def benchmark(
     rows: list[dict[str, Any]] = []
     calibration: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    for pattern in request.patterns:
-        for rate in request.rates:
+    with progress_bar(len(request.patterns) * len(request.rates), what="judge", unit="rate") as bar:
+        for pattern, rate in itertools.product(request.patterns, request.rates):
             where = {"pattern": pattern, "rate": rate}
             rng = np.random.default_rng([request.seed, round(rate * 1000), len(pattern)])
             hidden = hide(levels, pattern, rate, rng)
@@ -163,6 +164,7 @@ def benchmark(
                     calibration += [{**named, "level": level, **_shown(item)} for level, item in found.items()]
             comparisons += [{**where, **item} for item in compare(scores)]
             logger.info("%s, %.0f%% hidden: %d cells judged", pattern, 100 * rate, counts["n_cells"])
+            bar.update()
     return {"rows": rows, "comparisons": comparisons, "calibration": calibration}
 
 

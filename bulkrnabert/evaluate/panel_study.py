@@ -39,6 +39,7 @@ from bulkrnabert.errors import ConfigError
 from bulkrnabert.evaluate.expression import fill_missing
 from bulkrnabert.evaluate.panel_baselines import panel_baselines
 from bulkrnabert.evaluate.panels import PANELS_VERSION, score_panel
+from bulkrnabert.logs import progress
 from bulkrnabert.provenance import describe_run, write_json
 from bulkrnabert.train.finetune import TaskConfig
 
@@ -120,7 +121,7 @@ def run_panels(request: PanelRequest) -> None:
     chosen: list[dict[str, Any]] = []
     for panel in panels:
         refuse_other_folder(request.out / panel.folder / MODEL_FOLDER)
-    for panel in panels:
+    for panel in progress(panels, what="panels", unit="panel"):
         logger.info("panel of %s: %d folds, %d samples", panel.name, len(job.folds), len(job.rows))
         predictions = _run_panel(request, data, panel, settings, provenance)
         numbers = score_panel(predictions, panel, request.n_resamples, request.seed)
@@ -140,11 +141,6 @@ def run_panels(request: PanelRequest) -> None:
             "provenance": provenance,
         }
         write_json(request.out / PANELS_JSON, record)
-    logger.info(
-        "written to %s and a folder a panel; next: bulkrnabert predict --model %s --table …",
-        request.out / PANELS_JSON,
-        request.out / panels[0].folder / MODEL_FOLDER,
-    )
 
 
 def _chosen_folds(folds: list[Fold], only: tuple[str, ...]) -> list[Fold]:
@@ -175,7 +171,7 @@ def _run_panel(
 ) -> Predictions:
     folder, job = request.out / panel.folder, data.job
     frames = []
-    for fold in job.folds:
+    for fold in progress(job.folds, what=f"classifiers on {panel.name}", unit="fold"):
         columns = panel_of_fold(data, panel, fold)
         features = fill_missing(data.values[fold.split_id][:, columns].astype("float64"), fold.train)
         for name, found in panel_baselines(job, fold, features, request.seed, request.baselines == "all"):

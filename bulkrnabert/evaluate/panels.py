@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import pandas as pd
 from bulkrnabert import keys
 from bulkrnabert.downstream.panel_finetune import Panel
 from bulkrnabert.downstream.predictions import MODEL, Predictions
-from bulkrnabert.evaluate.comparisons import corrected_t_test, share_tested, verdict
+from bulkrnabert.evaluate.comparisons import Score, paired_comparison, share_tested
 from bulkrnabert.evaluate.metrics import resampled_counts
 from bulkrnabert.evaluate.scores import class_predictions
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
@@ -31,6 +30,10 @@ class _Method:
     values: dict[str, float]
     resampled: dict[str, FloatArray]
     of_folds: dict[str, FloatArray]
+
+    def score(self, metric: str) -> Score:
+        """One of the metrics."""
+        return Score(self.values[metric], self.resampled[metric], self.of_folds[metric])
 
 
 def score_panel(predictions: Predictions, panel: Panel, n_resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -71,7 +74,13 @@ def score_panel(predictions: Predictions, panel: Panel, n_resamples: int, seed: 
             )
     share = share_tested(frame)
     comparisons = [
-        {**where, "metric": metric, "method": model, "against": other, **_compare(methods, model, other, metric, share)}
+        {
+            **where,
+            "metric": metric,
+            "method": model,
+            "against": other,
+            **paired_comparison(own.score(metric), against.score(metric), share),
+        }
         for model, own in methods.items()
         if own.role == MODEL
         for other, against in methods.items()
@@ -100,17 +109,3 @@ def _score(rows: pd.DataFrame, classes: list[str], patients: npt.NDArray[np.str_
         {name: np.mean([item[name] for item in resampled], axis=0) for name in metrics},
         {name: np.array([item[name] for item in of_folds]) for name in metrics},
     )
-
-
-def _compare(methods: Mapping[str, _Method], model: str, other: str, metric: str, test_share: float) -> dict[str, Any]:
-    own, against = methods[model], methods[other]
-    interval = percentile_interval(own.resampled[metric] - against.resampled[metric])
-    test = corrected_t_test(own.of_folds[metric] - against.of_folds[metric], test_share)
-    return {
-        "difference": own.values[metric] - against.values[metric],
-        "low": interval.low,
-        "high": interval.high,
-        "p_corrected": test.p,
-        "n_folds": test.n_folds,
-        "holds": verdict(interval, test),
-    }

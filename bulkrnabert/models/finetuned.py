@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
+from bulkrnabert.keys import MASK_ID
 from bulkrnabert.models.adapters import AdapterConfig, add_adapter
 from bulkrnabert.models.encoder import Encoder
+from bulkrnabert.models.gexbert import GexBERT
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 from bulkrnabert.models.pooling import AttentionPooling
 
-FinetunePooling = Literal["mean", "max", "marker", "eigengene", "attention"]
+FinetunePooling = Literal["mean", "max", "marker", "eigengene", "attention", "values"]
 
 
 class FinetunedConfig(FrozenConfig):
@@ -28,7 +30,8 @@ class FinetunedConfig(FrozenConfig):
     Attributes:
         adapter: What of the encoder is trained.
         pooling: Over genes: `mean` (published), `max`, `marker`, `eigengene` (docs/decisions/0009, 0026), or
-            `attention`, learned.
+            `attention`, learned; or `values`, for GexBERT: the value of every gene that is read, restored where it is
+            missing, and nothing of the encoder's layers (docs/decisions/0027-panel-heads.md).
         layer: Layer whose output is pooled, from 1; None: the last.
         gene_idx: The genes that are read, where it is a panel, as numbers of the encoder's list; None: all of them.
         heads: Sizes of each task's head, by the task's name.
@@ -49,16 +52,18 @@ class FinetunedNetwork(nn.Module):
 
     Args:
         encoder: Its weights are kept; the adapter is put in place. Modified.
-        config: What stands on it; the heads' `n_inputs` must be `embedding_width(encoder, pooling)`.
+        config: What stands on it; the heads' `n_inputs` must be `embedding_width(encoder, pooling, gene_idx)`.
     """
 
     def __init__(self, encoder: Encoder, config: FinetunedConfig) -> None:
         super().__init__()
-        width = embedding_width(encoder, config.pooling)
+        width = embedding_width(encoder, config.pooling, config.gene_idx)
         for name, head in config.heads.items():
             if head.n_inputs != width:
                 raise ConfigError(f"head {name}: n_inputs {head.n_inputs}, but the pooled embedding has {width} values")
         check_panel(encoder, config.gene_idx)
+        if config.pooling == "values" and not isinstance(encoder, GexBERT):
+            raise ConfigError(f"pooling: values is for gexbert, which restores genes, not {type(encoder).__name__}")
         self.config = config
         self.encoder = encoder
         panel = None if config.gene_idx is None else torch.tensor(config.gene_idx)
@@ -76,12 +81,19 @@ class FinetunedNetwork(nn.Module):
             token_ids: Shape (B, C): a column a gene of the panel where there is one, else of the encoder.
             gene_idx: Which of these genes the columns are, where a subset is fed; None: all.
         """
-        gene_idx = self.encoder_genes(gene_idx)
+        places, gene_idx = gene_idx, self.encoder_genes(gene_idx)
         if self.attention_pooling is not None:
             hidden_BGD = self.encoder.encode(token_ids, gene_idx, layer=self.config.layer).float()
             return self.attention_pooling(hidden_BGD)  # type: ignore[no-any-return]
         assert self.config.pooling != "attention"
-        return self.encoder.sample_embedding(token_ids, self.config.layer, self.config.pooling, gene_idx)
+        if self.config.pooling != "values":
+            return self.encoder.sample_embedding(token_ids, self.config.layer, self.config.pooling, gene_idx)
+        assert isinstance(self.encoder, GexBERT)
+        if places is not None:  # genes that are not fed are missing
+            fed, gene_idx = token_ids, self.encoder_genes()
+            token_ids = fed.new_full((len(fed), _n_read(self.encoder, self.config.gene_idx)), MASK_ID)
+            token_ids[:, places.long()] = fed
+        return self.encoder.filled_values(token_ids, gene_idx)
 
     def encoder_genes(self, gene_idx: Tensor | None = None) -> Tensor | None:
         """Genes of the network's input (those of the panel, or some of them) as numbers of the encoder's list."""
@@ -117,12 +129,19 @@ class FinetunedNetwork(nn.Module):
         return self.outputs(self.pooled(token_ids, gene_idx))
 
     def linear_output(self, task: str) -> nn.Linear:
-        """The only layer of a task's head without hidden layers."""
+        """The only trained layer of a task's head without hidden layers."""
         head = self.heads[task]
         assert isinstance(head, MLPHead)
         output = head.layers[-1]
-        assert isinstance(output, nn.Linear) and len(head.layers) == 1
+        assert isinstance(output, nn.Linear) and not head.config.hidden
         return output
+
+    def head_features(self, task: str, ready_BE: Tensor) -> Tensor:
+        """What the last layer of a task's head reads, from standardised embeddings, shape (B, F)."""
+        head = self.heads[task]
+        assert isinstance(head, MLPHead)
+        features: Tensor = head.layers[:-1](ready_BE)
+        return features
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters before the pooled embedding that are trained."""
@@ -178,8 +197,20 @@ def check_panel(encoder: Encoder, gene_idx: Sequence[int] | None) -> None:
         raise ConfigError(f"a gene panel names each gene once, as a number below {n_genes}, the genes of the encoder")
 
 
-def embedding_width(encoder: Encoder, pooling: FinetunePooling) -> int:
-    """Length E of a pooled embedding."""
+def embedding_width(encoder: Encoder, pooling: FinetunePooling, gene_idx: Sequence[int] | None = None) -> int:
+    """Length E of a pooled embedding.
+
+    Args:
+        encoder: Whose output is pooled.
+        pooling: How.
+        gene_idx: The panel, as in `FinetunedConfig`.
+    """
+    if pooling == "values":
+        return _n_read(encoder, gene_idx)
     if pooling == "attention":
         return AttentionPooling(encoder.config.embed_dim).width
     return encoder.embedding_width(pooling)
+
+
+def _n_read(encoder: Encoder, gene_idx: Sequence[int] | None) -> int:
+    return encoder.config.n_columns if gene_idx is None else len(gene_idx)

@@ -10,7 +10,7 @@ what is ours is in docs/decisions/0020 to 0022 and 0025.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -24,6 +24,7 @@ from bulkrnabert.models.encoder import Encoder, EncoderConfig
 from bulkrnabert.models.gexbert_decoder import DecoderBlock, FeedForward, SampleSummary
 from bulkrnabert.models.gexbert_factors import FactorScores, LinearFactors
 from bulkrnabert.models.gexbert_inputs import Encoded, Inputs, key_mask
+from bulkrnabert.models.gexbert_outputs import GexBERTOutput, Restored
 from bulkrnabert.models.layers import LAYER_NORM_EPSILON, TransformerBlock, initialise_linear
 
 # What a stated deviation can be at all, in standardised units: a bin is 0.16 wide, all bins together 10.
@@ -80,35 +81,6 @@ class GexBERTConfig(EncoderConfig):
         if self.n_prototypes and not self.n_factors:
             raise ValueError(f"n_prototypes {self.n_prototypes} without n_factors: set both, or n_prototypes to 0")
         return self
-
-
-@dataclass(frozen=True)
-class Restored:
-    """Restored values, standardised as the tokenizer does, with their stated uncertainty.
-
-    Attributes:
-        mean: Shape (B, T), float32.
-        deviation: Standard deviation of a normal distribution, above 0, shape (B, T), float32.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-
-@dataclass(frozen=True)
-class GexBERTOutput:
-    """What a forward pass returns.
-
-    Attributes:
-        restored: Values of the target genes.
-        hidden: Output of the encoder's layers asked for, by layer number from 1, each (B, K, D).
-        attention: The decoder's attention to the inputs, mean over heads, of the decoder's layers asked for, by layer
-            number from 1, each (B, T, K).
-    """
-
-    restored: Restored
-    hidden: dict[int, Tensor] = field(default_factory=dict)
-    attention: dict[int, Tensor] = field(default_factory=dict)
 
 
 class GexBERT(Encoder):
@@ -294,6 +266,23 @@ class GexBERT(Encoder):
             ValueError: a shape, gene or token id does not fit the model, or a row is all `<pad>`.
         """
         return self.restored(self._stated(self._inputs(token_ids, gene_idx, factors), target_idx))
+
+    def filled_values(self, token_ids: Tensor, gene_idx: Tensor | None = None) -> Tensor:
+        """Standardised values of the columns: the middle of the bin, or restored where missing; (B, K), float32.
+
+        Args:
+            token_ids: Integer token ids, shape (B, K). Not modified.
+            gene_idx: As in `encode`, shape (K,).
+        """
+        is_missing_BK = token_ids >= self.config.n_bins
+        values_BK = self._centres(token_ids)
+        lacking = is_missing_BK.any(dim=1)
+        if bool(lacking.any()):
+            genes = self._all_genes(gene_idx, token_ids.device)
+            restored_BK = torch.zeros_like(values_BK)
+            restored_BK[lacking] = self.restore(token_ids[lacking], gene_idx, genes).mean
+            values_BK = torch.where(is_missing_BK, restored_BK, values_BK)
+        return values_BK
 
     def factor_scores(self, token_ids: Tensor, gene_idx: Tensor | None) -> FactorScores | None:
         """Linear factors of samples from any number of known genes; None for a model without factors.

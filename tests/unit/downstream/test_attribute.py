@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 
 from bulkrnabert import keys
 from bulkrnabert.cli import _run
+from bulkrnabert.data.genes import GeneVocabulary
+from bulkrnabert.data.tables import SAMPLE_COLUMNS, CohortTableWriter, TableHeader, cohort_path, genes_path
 from bulkrnabert.data.tokenizer import BinnedTokenizer
-from bulkrnabert.downstream.attribute import choose_samples
+from bulkrnabert.downstream.attribution_table import choose_samples
 from bulkrnabert.downstream.finetuned_folder import load_finetuned
 from bulkrnabert.models.adapters import AdapterConfig
 from bulkrnabert.models.bulkrnabert import BulkRNABert, BulkRNABertConfig
@@ -264,3 +266,42 @@ def test_two_tasks_need_a_choice_and_foreign_folders_stay(
     assert attribute("--model", model, "--table", table, "--task", "survival", "--out", model) == 2
     assert "holds something else than attributions" in capsys.readouterr().err
     assert (model / keys.CONFIG_JSON).is_file()
+
+
+@pytest.fixture
+def cohorts(tmp_path: Path) -> Path:
+    """The samples of `table` as two cohorts, S0 to S5 and S6 to S8."""
+    folder = tmp_path / "cohorts"
+    folder.mkdir()
+    symbols = tuple(f"GENE{number}" for number in range(12))
+    genes = GeneVocabulary(tuple(GENE_IDS), symbols, ("protein_coding",) * 12)
+    genes.to_tsv(genes_path(folder))
+    header = TableHeader("tpm", keys.RNASEQ, genes.sha256, "", "open")
+    for name, rows in (("COAD", range(6)), ("LUAD", range(6, 9))):
+        samples = pd.DataFrame({column: [f"S{row}" for row in rows] for column in SAMPLE_COLUMNS})
+        with CohortTableWriter(cohort_path(folder, name), header, 12) as writer:
+            writer.write(samples.assign(**{keys.COHORT: name}), VALUES[list(rows)].astype(np.float32))
+    return folder
+
+
+def test_cohorts_say_the_same_as_their_table(model: Path, table: Path, cohorts: Path, tmp_path: Path) -> None:
+    assert attribute("--model", model, "--table", table, "--out", tmp_path / "table") == 0
+    assert _run(["attribute", "--model", str(model), "--cohorts", str(cohorts), "--out", str(tmp_path / "out")]) == 0
+    for name in ("attributions.tsv", "samples.tsv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "table" / name).read_bytes()
+    record = json.loads((tmp_path / "out" / "attribution.json").read_text())
+    assert record["kind"] == "attribution" and record["enrichment"] == []
+
+
+def test_samples_are_drawn_evenly_over_cohorts(model: Path, cohorts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["attribute", "--model", str(model), "--cohorts", str(cohorts), "--samples", "4", "--out", str(out)]
+    assert _run(arguments) == 0
+    explained = set(pd.read_csv(out / "samples.tsv", sep="\t")["sample_id"])
+    assert len(explained) == 4 and len(explained & {"S6", "S7", "S8"}) == 2
+
+
+@pytest.mark.parametrize("given", [["--unit", "tpm"], ["--table", "x.tsv"], ["--table", "x.tsv", "--cohorts", "c"], []])
+def test_a_table_with_its_unit_or_cohorts(model: Path, given: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert _run(["attribute", "--model", str(model), "--out", "nowhere", *given]) == 2
+    assert "give either --table with its --unit, or --cohorts" in capfd.readouterr().err

@@ -351,6 +351,30 @@ class TestPanels:
         assert _run([*predicted, "--unit", "tpm", "--device", "cpu", "--out", str(tmp_path / "p.tsv")]) == 0
         assert len(pd.read_csv(tmp_path / "p.tsv", sep="\t")) == 6
 
+    def test_the_preset_predicts_where_genes_of_the_panel_are_missing(
+        self, study: GexBERTStudy, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "panels"
+        arguments = ["panels", *study.arguments("r0f0", "r0f1"), "--size", "8", "--baselines", "fast"]
+        assert _run([*arguments, "--resamples", "20", "--out", str(out)]) == 0
+        rows = pd.DataFrame(json.loads((out / "panels.json").read_text())["rows"])
+        accuracy = rows[rows["metric"] == "accuracy"].set_index("method")["value"]
+        assert accuracy["GexBERT, kernel head"] > 0.9
+        table = study.values.iloc[::7]
+        shuffled = table.iloc[:, ::-1].assign(ENSG00000099999=1.0)
+        absent = shuffled.drop(columns=list(GENES[2:4])).copy()
+        absent.iloc[0, -8] = np.nan
+        found = {}
+        for name, each in {"whole": table, "shuffled": shuffled, "absent": absent}.items():
+            each.to_csv(tmp_path / f"{name}.csv")
+            predict = ["predict", "--model", str(out / "anova.8" / "model"), "--table", str(tmp_path / f"{name}.csv")]
+            end = ["--unit", "tpm", "--device", "cpu", "--out", str(tmp_path / f"{name}.tsv")]
+            assert _run([*predict, *end]) == 0
+            found[name] = pd.read_csv(tmp_path / f"{name}.tsv", sep="\t", index_col="sample_id")
+        pd.testing.assert_frame_equal(found["whole"], found["shuffled"])
+        assert np.isfinite(found["absent"].select_dtypes("number").to_numpy()).all()
+        assert found["absent"]["missing_share"].max() > 0
+
     def test_refusals(self, study: GexBERTStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         start = ["panels", *study.arguments(keys.ALL_SPLIT), "--out", str(tmp_path / "panels")]
         assert "--size 64: the data has 24 genes" in refused([*start, "--size", "64"], capsys)

@@ -231,7 +231,7 @@ def test_predict_with_either_omic_or_both(study: MojoStudy, finetuned: Path, tmp
     model = load_finetuned(finetuned / "model")
     assert model.record.model == "mojo"
     card = (finetuned / "model" / "README.md").read_text()
-    assert card.startswith("# Fine-tuned MOJO") and "tpm (rnaseq) and beta (methylation)" in card
+    assert "\n# Fine-tuned MOJO" in card and "tpm (rnaseq) and beta (methylation)" in card
     arguments = ["--model", finetuned / "model", "--device", "cpu"]
     frames = {}
     for name, tables in (("both", study.tables), ("rnaseq", study.tables[:4]), ("beta", study.tables[4:])):

@@ -61,9 +61,9 @@ def test_a_checkpoint_without_provenance_loads(folder: Path) -> None:
     assert brb.load(folder).provenance == {}
 
 
-def test_a_hub_id_or_a_file_is_no_folder(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no such checkpoint folder.*Hub ids are not supported yet"):
-        brb.load("InstaDeepAI/BulkRNABert")
+def test_an_absent_folder_or_a_file_is_no_folder(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no such checkpoint folder; expected a folder with config\.json"):
+        brb.load(folder / "absent")
     with pytest.raises(CheckpointError, match="is a file, not a checkpoint folder"):
         brb.load(folder / "config.json")
 

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import MASK_ID, PAD_ID
 from bulkrnabert.models.adapters import AdapterConfig, add_adapter
-from bulkrnabert.models.gexbert import GexBERT, GexBERTConfig, Restored
+from bulkrnabert.models.gexbert import GexBERT, GexBERTConfig
+from bulkrnabert.models.gexbert_outputs import Restored
 from bulkrnabert.models.registry import load_network, save_network
 
 N_GENES = 12
