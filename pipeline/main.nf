@@ -24,12 +24,21 @@ workflow {
     if (!settings.outdir.contains('://') && !RunOutcome.canHold(outdir)) {
         exit(2, "--outdir ${settings.outdir}: is no folder that can be written to; name another, or change its permissions")
     }
-    def problem = Champion.problem(settings)
+    def problem = Champion.problem(settings) ?: ModelChoice.problem(settings)
     if (problem) {
         exit(2, problem)
     }
     if (!settings.input && !settings.projects && !settings.gtex && !settings.encode) {
         exit(2, "nothing to work on: give --input SHEET (own files), --projects TCGA-BRCA,… (portal), or try -profile demo")
+    }
+
+    if (nextflow.Global.config.process?.executor == 'slurm') {
+        // Read by conf/base.config and conf/slurm.config when a task is made.
+        nextflow.Global.config.site = SlurmSite.limits(SlurmSite.ask())
+        problem = SlurmSite.problem(nextflow.Global.config.site, settings)
+        if (problem) {
+            exit(2, problem)
+        }
     }
 
     // val: code hash of every stage; a process runs again when the code that it imports was edited
@@ -69,7 +78,7 @@ workflow {
         PROMOTE(
             Champion.predictions(file(settings.champion)).collect { folder -> file(folder) },
             Champion.encoders(file(settings.champion)).collect { folder -> file(folder) },
-            DOWNSTREAM.out.predictions.map { _meta, folder -> folder }.toSortedList { a, b -> a.name <=> b.name }.filter { it },
+            DOWNSTREAM.out.predictions.toSortedList { a, b -> a.name <=> b.name }.filter { it },
             PRETRAINING.out.checkpoints.map { _meta, folder -> folder }.toSortedList { a, b -> a.name <=> b.name }.filter { it },
             PREPARE.out.cohorts,
             PREPARE.out.changes,

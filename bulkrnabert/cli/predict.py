@@ -141,7 +141,7 @@ def command(
         f"{len(frame)} samples predicted by {len(model.members)} members",
         "which genes it rests on: bulkrnabert attribute --model "
         f"{model_folder} --table {table} --unit '{unit}' --out ATTRIBUTIONS"
-        if table is not None
+        if table is not None and model.members[0].encoder.name == keys.BULKRNABERT
         else "",
         text="\n".join(f"{one.metric}\t{one.value:.4f}\t{one.n_samples} samples" for one in scores),
         n_samples=len(frame),

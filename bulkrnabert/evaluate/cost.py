@@ -16,7 +16,7 @@ from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import DataError
 
 GPU_STAGES: Final = (
-    *("ANCHORS", "BIOMARKERS", "CROSS_MODAL", "EMBED", "FINETUNE", "IMPUTATION", "PANELS", "PRETRAIN"),
+    *("ANCHORS", "ATTRIBUTE", "BIOMARKERS", "CROSS_MODAL", "EMBED", "FINETUNE", "IMPUTATION", "PANELS", "PRETRAIN"),
 )
 NEEDED: Final = ("name", "status", "realtime", "cpus")
 ALL_COHORTS: Final = "all cohorts"
@@ -181,7 +181,10 @@ def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, pr
 
 
 def _cohort_of(tag: str, cohorts: Sequence[str]) -> str:
-    """The cohort whose name is a part of the tag between dots: `survival.TCGA-BRCA.ia3`, `TCGA-BRCA.methylation`."""
+    """The cohort whose name is a part of the tag between dots: `survival.TCGA-BRCA.ia3`, `TCGA-BRCA.methylation`.
+
+    Jobs that share a task, `survival.TCGA-BRCA and 7 more`, are of no single one.
+    """
     return next((name for name in cohorts if f".{name}." in f".{tag}."), ALL_COHORTS)
 
 

@@ -18,7 +18,7 @@ from bulkrnabert import keys
 from bulkrnabert.data.sources.raw_plan import GDC
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.artefacts import read_run, read_summary
-from bulkrnabert.logs import hide_credentials
+from bulkrnabert.logs import hide_credentials, progress
 from bulkrnabert.provenance import atomic_path, package_version, sha256_file, write_json
 
 CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
@@ -126,7 +126,7 @@ def write_crate(run: Run, out: Path, with_patients: bool, image: str | None) -> 
     """
     files = sorted([*run.others, *(run.patient_level if with_patients else ())])
     with atomic_path(out) as partial:
-        for file in files:
+        for file in progress(files, what="copy", unit="file"):
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / file, partial / file)
         write_json(partial / keys.CRATE_JSON, crate_of(run, files, image))

@@ -275,7 +275,12 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-def _read_contents(tracked: TrackedRun) -> _Contents:
+def read_contents(tracked: TrackedRun) -> _Contents:
+    """What the files of a run say; writes nothing.
+
+    Raises:
+        DataError: a file of the run is not what it should be.
+    """
     numbers = read_numbers(tracked.metrics)
     encoders = [(folder, read_encoder(folder)) for folder in tracked.checkpoints]
     return _Contents(
@@ -299,7 +304,7 @@ def write_folder(tracked: TrackedRun, out: Path, experiment: str) -> None:
     Raises:
         DataError: a file of the run is not what it should be.
     """
-    contents = _read_contents(tracked)
+    contents = read_contents(tracked)
     mlflow = import_mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -377,7 +382,7 @@ def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri
         DataError: a file of the run is not what it should be.
         PortalError: the server is out of reach or refuses.
     """
-    contents = _read_contents(tracked)
+    contents = read_contents(tracked)
     mlflow = import_mlflow()
     shown = hide_credentials(tracking_uri)
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)

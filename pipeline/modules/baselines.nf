@@ -1,31 +1,36 @@
 process BASELINES {
-    tag "${meta.id}"
+    tag "${JobGroups.name(jobs)}"
     label 'process_low'
 
     input:
-    val meta      // id, task, scope, label_column
+    val jobs      // maps of id, task, scope, label_column, done in turn
     path cohorts
     path splits
     val settings  // map: seed, baselines, modalities
     val _code     // hash of the code that this stage imports
 
     output:
-    tuple val(meta), path("baselines.${meta.id}"), emit: predictions
+    tuple val(jobs), path('jobs/*', arity: '1..*'), emit: predictions
 
     script:
-    def label_flag = meta.label_column ? "--label-column '${meta.label_column}'" : ''
     def modality_flags = settings.modalities.tokenize(',').collect { modality -> "--modality ${modality}" }.join(' ')
+    def commands = jobs.collect { job ->
+        def label_flag = job.label_column ? "--label-column '${job.label_column}'" : ''
+        "probe --cohorts ${cohorts} --splits ${splits}/splits.tsv --task ${job.task} --scope '${job.scope}' ${label_flag} ${modality_flags} --seed ${settings.seed} --baselines ${settings.baselines} --out jobs/baselines.${job.id}/predictions.parquet"
+    }
     """
     export OMP_NUM_THREADS=${task.cpus}
-    mkdir -p baselines.${meta.id}
-    brb-probe --cohorts ${cohorts} --splits ${splits}/splits.tsv --task ${meta.task} --scope '${meta.scope}' \\
-        ${label_flag} ${modality_flags} --seed ${settings.seed} --baselines ${settings.baselines} \\
-        --out baselines.${meta.id}/predictions.parquet
+    mkdir -p ${jobs.collect { job -> "jobs/baselines.${job.id}" }.join(' ')}
+    in-turn <<'COMMANDS'
+    ${commands.join('\n    ')}
+    COMMANDS
     """
 
     stub:
     """
-    mkdir baselines.${meta.id}
-    touch baselines.${meta.id}/predictions.parquet
+    for id in ${jobs.collect { job -> job.id }.join(' ')}; do
+        mkdir -p jobs/baselines.\$id
+        touch jobs/baselines.\$id/predictions.parquet
+    done
     """
 }

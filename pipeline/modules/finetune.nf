@@ -1,11 +1,11 @@
 process FINETUNE {
-    tag "${meta.id}"
+    tag "${JobGroups.name(jobs)}"
     label 'process_gpu'
     label 'process_high'
 
     input:
-    // id, model, task, scope, label_column, adapter, start; a folder an encoder, and its tokens, matched by its split
-    tuple val(meta), path(checkpoints), path(tokens, stageAs: 'tokens/?/*')
+    // maps of id, model, task, scope, label_column, adapter, start, done in turn; a folder an encoder, and its tokens, matched by its split
+    tuple val(jobs), path(checkpoints), path(tokens, stageAs: 'tokens/?/*')
     path cohorts
     path splits
     path task_config
@@ -13,22 +13,28 @@ process FINETUNE {
     val _code        // hash of the code that this stage imports
 
     output:
-    tuple val(meta), path("${meta.id}"), emit: finetuned
+    tuple val(jobs), path('jobs/*', arity: '1..*'), emit: finetuned
 
     script:
     def checkpoint_flags = (checkpoints instanceof List ? checkpoints : [checkpoints]).collect { folder -> "--checkpoint ${folder}" }.join(' ')
     def token_flags = (tokens instanceof List ? tokens : [tokens]).collect { folder -> "--tokens ${folder}" }.join(' ')
-    def label_flag = meta.label_column ? "--label-column '${meta.label_column}'" : ''
     def config_flag = task_config ? "--task-config ${task_config}" : "--preset ${settings.task_preset}"
+    def commands = jobs.collect { job ->
+        def label_flag = job.label_column ? "--label-column '${job.label_column}'" : ''
+        "finetune ${checkpoint_flags} ${token_flags} --cohorts ${cohorts} --splits ${splits}/splits.tsv --task ${job.task} --scope '${job.scope}' ${label_flag} --adapter ${job.adapter} --start ${job.start} ${config_flag} --seed ${settings.seed} --threads ${task.cpus} --out jobs/${job.id}"
+    }
     """
-    brb-finetune ${checkpoint_flags} ${token_flags} --cohorts ${cohorts} --splits ${splits}/splits.tsv \\
-        --task ${meta.task} --scope '${meta.scope}' ${label_flag} --adapter ${meta.adapter} --start ${meta.start} \\
-        ${config_flag} --seed ${settings.seed} --threads ${task.cpus} --out ${meta.id}
+    mkdir jobs
+    in-turn <<'COMMANDS'
+    ${commands.join('\n    ')}
+    COMMANDS
     """
 
     stub:
     """
-    mkdir -p ${meta.id}/model
-    touch ${meta.id}/predictions.parquet ${meta.id}/model/config.json
+    for id in ${jobs.collect { job -> job.id }.join(' ')}; do
+        mkdir -p jobs/\$id/model
+        touch jobs/\$id/predictions.parquet jobs/\$id/model/config.json
+    done
     """
 }

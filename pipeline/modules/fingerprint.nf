@@ -9,7 +9,7 @@ process FINGERPRINT {
     script:
     """
     brb-fingerprint --out code.json \\
-        synth download doctor preprocess split tokenize pretrain embed probe finetune cross-modal panels impute-benchmark anchors biomarkers \\
+        synth download doctor preprocess split tokenize pretrain embed probe finetune attribute cross-modal panels impute-benchmark anchors biomarkers \\
         evaluate report track \\
         update promote
     """
@@ -17,6 +17,6 @@ process FINGERPRINT {
     stub:
     """
     echo '{"synth": "stub", "download": "stub", "doctor": "stub", "preprocess": "stub", "split": "stub", "tokenize": "stub",' > code.json
-    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "finetune": "stub", "cross-modal": "stub", "panels": "stub", "impute-benchmark": "stub", "anchors": "stub", "biomarkers": "stub", "evaluate": "stub", "report": "stub", "track": "stub", "update": "stub", "promote": "stub"}' >> code.json
+    echo '"pretrain": "stub", "embed": "stub", "probe": "stub", "finetune": "stub", "attribute": "stub", "cross-modal": "stub", "panels": "stub", "impute-benchmark": "stub", "anchors": "stub", "biomarkers": "stub", "evaluate": "stub", "report": "stub", "track": "stub", "update": "stub", "promote": "stub"}' >> code.json
     """
 }

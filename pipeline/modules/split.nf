@@ -27,7 +27,7 @@ process SPLIT {
     mkdir splits
     touch splits/splits.tsv
     printf 'task\\treason\\n' > splits/skipped.tsv
-    printf 'task\\tscope\\tlabel_column\\ncancer_type\\tpan\\tcohort\\nsurvival\\tpan\\t\\n' > splits/jobs.tsv
+    printf 'task\\tscope\\tlabel_column\\tn_samples\\ncancer_type\\tpan\\tcohort\\t48\\nsurvival\\tpan\\t\\t40\\nsurvival\\tTCGA-SYNA\\t\\t20\\n' > splits/jobs.tsv
     printf 'split_id\\nr0f0\\nr0f1\\n' > splits/encoders.tsv
     """
 }

@@ -102,7 +102,9 @@ workflow PREPARE {
     splits = SPLIT.out.splits
     jobs = SPLIT.out.jobs
         .splitCsv(header: true, sep: '\t')
-        .map { row -> [id: "${row.task}.${row.scope}", task: row.task, scope: row.scope, label_column: row.label_column] }
+        .map { row ->
+            row.subMap(['task', 'scope', 'label_column']) + [id: "${row.task}.${row.scope}".toString(), n_samples: row.n_samples as int]
+        }
     encoders = SPLIT.out.encoders
         .splitCsv(header: true, sep: '\t')
         .map { row -> row.split_id }
@@ -114,6 +116,6 @@ workflow PREPARE {
     diagnosis // path(doctor.json), or nothing
     changes  // path(changes) of a retraining, or nothing
     splits   // path(splits)
-    jobs     // meta: id, task, scope, label_column
+    jobs     // meta: id, task, scope, label_column, n_samples
     encoders // meta: id, model, split_id (outer split that an encoder is pretrained for)
 }

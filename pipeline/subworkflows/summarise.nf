@@ -12,12 +12,12 @@ workflow SUMMARISE {
     ch_splits      // path(splits)
     ch_checkpoints // [ meta, path(checkpoint) ]
     ch_embeddings  // [ path(h5ad), … ]
-    ch_predictions // [ meta, path(predictions) ]
+    ch_predictions // path(predictions)
     ch_findings    // path(json), what is not made of predictions
 
     main:
     ch_encoder_folders = ch_checkpoints.map { _meta, checkpoint -> checkpoint }.toSortedList { a, b -> a.name <=> b.name }
-    ch_prediction_folders = ch_predictions.map { _meta, folder -> folder }.toSortedList { a, b -> a.name <=> b.name }
+    ch_prediction_folders = ch_predictions.toSortedList { a, b -> a.name <=> b.name }
 
     EVALUATE(
         ch_prediction_folders,

@@ -53,7 +53,8 @@ def test_every_stub_runs(nextflow: Nextflow, repository: Path) -> None:
         "ia3,full",
     ]
     everything += ["--modalities", "rnaseq,methylation", "--finetune_starts", "pretrained,random"]
-    everything += ["--model", "bulkrnabert,mojo,gexbert"]
+    everything += ["--model", "bulkrnabert,mojo,gexbert", "--attribute", "survival"]
+    everything += ["--finetune_samples_per_task", "65"]
     finished = nextflow("run", str(repository), "-profile", "test", "-stub-run", "--outdir", "out", *everything)
     assert finished.returncode == 0, finished.output
     portals = ["download/GTEX-v8.plan.json", "download/ENCODE.plan.json", "download/TCGA-SYNB.methylation.plan.json"]
@@ -61,8 +62,16 @@ def test_every_stub_runs(nextflow: Nextflow, repository: Path) -> None:
     models = ["encoders/mojo.r0f0/config.json", "mojo/mojo.r0f1.cross_modal.json", "gexbert/anchors.pan.json"]
     found = set(published(nextflow.folder / "out"))
     assert {*PUBLISHED, TRACE, "doctor.json", *portals, *finetuned, *models} <= found
+    attributed = {name for name in found if name.startswith("attributions/") and name.endswith(".json")}
+    assert attributed == {f"attributions/survival.pan.{kind}.pretrained.attribution.json" for kind in ("ia3", "full")}
     processes = {path.stem.upper() for path in (repository / "pipeline" / "modules").glob("*.nf")}
     assert set(finished.executed("out")) == processes - ONLY_RETRAINING
+    # Jobs of 48, 40 and 20 samples: the two of survival fit into 65 together, and all of them into the probes' 4,000.
+    tasks = [row["name"].split(":")[-1] for row in finished.trace("out")]
+    shared = {"cancer_type.pan.ia3.pretrained", "survival.TCGA-SYNA.ia3.pretrained and 1 more"}
+    assert {f"FINETUNE ({tag})" for tag in shared} <= set(tasks)
+    n_tasks = [sum(task.startswith(f"{stage} ") for task in tasks) for stage in ("BASELINES", "PROBE", "FINETUNE")]
+    assert n_tasks == [1, 3, 3 * 2 * 2 * 2]  # models; adapters, starts, groups
 
 
 def test_every_stub_runs_under_the_strict_parser(nextflow: Nextflow, repository: Path) -> None:

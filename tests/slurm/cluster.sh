@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A real SLURM of two nodes on this machine, for tests: cluster.sh start|stop FOLDER. As root, with Debian's slurm-wlm and munge.
-# Every node has 4 CPUs and 2 GPUs of type `fake` that the scheduler counts and nobody can open; partitions cpu (default) and gpu.
+# A real SLURM on this machine, for tests: cluster.sh start|stop FOLDER [plain]. As root, with Debian's slurm-wlm and munge.
+# Two nodes with 4 CPUs and 2 GPUs of type `fake` that the scheduler counts and nobody can open; partitions cpu (default) and gpu.
+# plain: one node that does not say how much memory it has, in a partition that ends jobs after half an hour.
 set -euo pipefail
-action=$1 folder=$2
+action=$1 folder=$2 kind=${3:-}
 export SLURM_CONF=$folder/slurm.conf
 
 stop() {
@@ -12,7 +13,7 @@ stop() {
         [[ -n $(timeout 5 squeue --noheader 2>/dev/null) ]] || break
         sleep 0.2
     done
-    for pid_file in "$folder"/{slurmd-n1,slurmd-n2,slurmctld,munge}.pid; do
+    for pid_file in "$folder"/{slurmd-*,slurmctld,munge}.pid; do
         [[ ! -s $pid_file ]] || kill "$(<"$pid_file")" 2>/dev/null || true
     done
 }
@@ -20,9 +21,8 @@ stop() {
 write_configuration() {
     # MinJobAge: Nextflow asks for jobs that have ended. The nodes share this machine's name, so each has its own port.
     cat >"$SLURM_CONF" <<CONF
-ClusterName=test
+ClusterName=test$kind
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=26817
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.sock
@@ -40,13 +40,25 @@ AccountingStorageType=accounting_storage/none
 MailProg=/bin/true
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0,sched_min_interval=100000
 SlurmdParameters=config_overrides
-EnforcePartLimits=ALL
 ReturnToService=2
 KillWait=5
 MinJobAge=600
+CONF
+    if [[ $kind == plain ]]; then
+        cat >>"$SLURM_CONF" <<CONF
+SlurmctldPort=26917
+SelectTypeParameters=CR_Core
+NodeName=p1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=26921 CPUs=4 State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=30
+CONF
+        return
+    fi
+    cat >>"$SLURM_CONF" <<CONF
+SlurmctldPort=26817
+SelectTypeParameters=CR_Core_Memory
+EnforcePartLimits=ALL
 GresTypes=gpu
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=26821 CPUs=4 RealMemory=16000 Gres=gpu:fake:2 State=UNKNOWN
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=26822 CPUs=4 RealMemory=16000 Gres=gpu:fake:2 State=UNKNOWN
@@ -69,11 +81,14 @@ start() {
     munged --force --key-file="$folder/munge.key" --socket="$folder/munge.sock" --pid-file="$folder/munge.pid" \
         --log-file="$folder/munge.log" --seed-file="$folder/munge.seed"
     write_configuration
+    local nodes=(n1 n2)
+    [[ $kind != plain ]] || nodes=(p1)
     slurmctld -i
-    slurmd -N n1
-    slurmd -N n2
+    for node in "${nodes[@]}"; do
+        slurmd -N "$node"
+    done
     for _ in {1..100}; do
-        [[ $(timeout 5 sinfo --noheader --Node --partition=cpu --states=idle 2>/dev/null | wc -l) != 2 ]] || return 0
+        [[ $(timeout 5 sinfo --noheader --Node --format=%N --states=idle 2>/dev/null | sort -u | wc -l) != "${#nodes[@]}" ]] || return 0
         sleep 0.2
     done
     tail -n 20 "$folder"/*.log >&2

@@ -1,4 +1,4 @@
-"""A SLURM of two nodes on this machine, from Debian's packages."""
+"""SLURM on this machine, from Debian's packages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,8 @@ class Slurm:
         self.command("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
 
 
-@pytest.fixture(scope="session")
-def slurm() -> Iterator[Slurm]:
-    """A running SLURM."""
+@contextmanager
+def _cluster(*kind: str) -> Iterator[Slurm]:
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent:
         pytest.skip(f"no SLURM here ({', '.join(absent)}): apt-get install slurm-wlm munge")
@@ -64,8 +64,22 @@ def slurm() -> Iterator[Slurm]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     script = Path(__file__).with_name("cluster.sh")
     try:
-        subprocess.run([script, "start", folder], check=True, timeout=60)
+        subprocess.run([script, "start", folder, *kind], check=True, timeout=60)
         yield Slurm(folder / "slurm.conf")
     finally:
-        subprocess.run([script, "stop", folder], check=False, timeout=60)
+        subprocess.run([script, "stop", folder, *kind], check=False, timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A running SLURM of two nodes, with GPUs and memory that are counted."""
+    with _cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def plain_slurm() -> Iterator[Slurm]:
+    """Another one, set up with the least: memory unknown, half an hour a job, a job that asks for more just waits."""
+    with _cluster("plain") as found:
+        yield found

@@ -27,15 +27,15 @@ pytestmark = [
 
 # A poll every second: nothing else here makes the tests quicker than a cluster would be.
 FAST = "executor { pollInterval = '1 sec'; queueStatInterval = '2 sec'; exitReadTimeout = '5 sec' }\n"
-# Some 35 s on one core of a quiet machine, cut at 29 s.
+# Some 35 s on one core of a quiet machine, cut at 29 s. A state every few steps: on a busy one an attempt does few.
 TRAINING = """\
 steps: 200
 global_batch_size: 64
 micro_batch_size: 16
 genes_per_step: 128
 learning_rate: 1.0e-3
-validate_every: 50
-checkpoint_every: 50
+validate_every: 20
+checkpoint_every: 20
 """
 OPTIONS = ("--protocol", "transductive", "--baselines", "none", "--train_config", "train.yaml")
 TORCH = ("--engine", "torch", "--steps", "200")
@@ -199,13 +199,25 @@ def test_two_nodes_train_one_encoder(run: Run) -> None:
     assert not {"DOWNLOAD", "PREPROCESS", "TOKENIZE"} & set(finished.executed("two"))
 
 
-def test_head_job_ends_and_says_so(run: Run, slurm: Slurm, repository: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "SLURM_CONF": str(slurm.configuration), "BRB_LAUNCHER": str(repository / "nextflow")}
+def test_a_head_job_on_a_cluster_that_says_little(plain_slurm: Slurm, repository: Path, tmp_path: Path) -> None:
+    """Asked for more than half an hour or for any memory, this cluster lets a job wait for ever, or refuses it."""
+    project = copy_project(repository, tmp_path / "project")
+    environment = {**os.environ, "SLURM_CONF": str(plain_slurm.configuration)}
+    environment["BRB_LAUNCHER"] = str(repository / "nextflow")
     (tmp_path / "fast.config").write_text(FAST)
     submitted = subprocess.run(
-        ["sbatch", "--wait", "--parsable", "--output=head.log", run.project / "conf" / "slurm_head_job.sh",
-         "-profile", "slurm,test", "-stub-run", "-c", "fast.config", "--outdir", "out"],
+        ["sbatch", "--wait", "--output=head.log", "--mem=0", "--time=30", project / "conf" / "slurm_head_job.sh",
+         "-profile", "slurm,demo", "-stub-run", "-c", "fast.config", "--outdir", "out"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
-    assert submitted.returncode == 0, (tmp_path / "head.log").read_text()
+    assert submitted.returncode == 0, submitted.stderr + (tmp_path / "head.log").read_text()
     assert (tmp_path / "out" / "report.html").is_file()
+    for wrapper in (path.read_text() for path in (tmp_path / "work").glob("*/*/.command.run")):
+        assert "#SBATCH -t 00:30:00\n" in wrapper and "#SBATCH --mem=0\n" in wrapper
+
+
+def test_a_partition_that_is_not_there_is_named(plain_slurm: Slurm, repository: Path, tmp_path: Path) -> None:
+    nextflow = Nextflow(repository / "nextflow", tmp_path, {"SLURM_CONF": str(plain_slurm.configuration)})
+    finished = nextflow("run", str(repository), "-profile", "slurm,demo", "--queue", "long")
+    assert finished.returncode == 2
+    assert "--queue long: no such partition on this SLURM; there are debug" in finished.output

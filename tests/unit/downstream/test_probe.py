@@ -90,11 +90,12 @@ def test_wrong_embeddings_are_refused(splits: Splits) -> None:
 
 
 def test_embeddings_file(tmp_path: Path) -> None:
-    adata = AnnData(obs=pd.DataFrame({"cohort": ["A", "B"], "patient_id": ["P", "Q"]}, index=["S1", "S2"]))
+    adata = AnnData(obs=pd.DataFrame({"patient_id": ["P", "Q"]}, index=["S1", "S2"]))
     path = tmp_path / "embeddings.h5ad"
     adata.write_h5ad(path)
     with pytest.raises(DataError, match="2 problems"):
         read_embeddings(path)
+    adata.obs["cohort"] = ["A", "B"]
     adata.obsm["X_bulkrnabert"] = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
     adata.uns["provenance"] = json.dumps({"split_id": "r0f1", "split_sha256": "abc"})
     adata.write_h5ad(path)

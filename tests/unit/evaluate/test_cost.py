@@ -53,6 +53,22 @@ def test_sizes(text: str, size: float) -> None:
     assert bytes_of(text) == size
 
 
+@pytest.mark.parametrize(
+    ("tag", "cohort"),
+    [
+        ("survival.TCGA-A", "TCGA-A"),
+        ("survival.TCGA-A.ia3.pretrained", "TCGA-A"),
+        ("TCGA-B.methylation", "TCGA-B"),
+        ("survival.TCGA-A and 7 more", "all cohorts"),
+        ("survival.TCGA-AB", "all cohorts"),
+    ],
+)
+def test_the_cohort_of_a_task(trace: Path, tag: str, cohort: str) -> None:
+    rows = [["DOWNSTREAM:PROBE (" + tag + ")", *ROWS[0][1:]]]
+    trace.write_text("\n".join("\t".join(row) for row in [COLUMNS, *rows]) + "\n")
+    assert [one["cohort"] for one in cost_of(read_trace(trace), 0, None, ["TCGA-A", "TCGA-B"])["cohorts"]] == [cohort]
+
+
 def test_by_hand(trace: Path) -> None:
     cost = cost_of(read_trace(trace), 2, PRICES, ["TCGA-A", "TCGA-B"])
     total = cost["total"]

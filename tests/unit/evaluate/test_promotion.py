@@ -181,9 +181,13 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "CHANGES.md").write_text("# What a retraining would change\n\n40 new\n\n## Withdrawn\n- one\n")
     folders = ["--champion", str(tmp_path / "champion"), "--challenger", str(tmp_path / "challenger")]
     more = ["--bootstrap", "100", "--changes", str(tmp_path / "CHANGES.md"), "--out", str(tmp_path / "out")]
+    assert _run(["promote", *folders, *more, "--dry-run", "--json"]) == 0
+    dry = json.loads(capfd.readouterr().out)
+    assert not (tmp_path / "out").exists()
     assert _run(["promote", *folders, *more]) == 0
     assert capfd.readouterr().out.startswith("promoted: no loss above 0.02 is left open")
     values = json.loads((tmp_path / "out" / "decision.json").read_text())
+    assert values == dry
     assert (
         values["promote"] is True and values["margin"] == 0.02 and "What is not shown is not promoted" in values["rule"]
     )
