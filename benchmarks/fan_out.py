@@ -28,6 +28,7 @@ from bulkrnabert.evaluate.cost import seconds_of
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("BASELINES", "PROBE", "FINETUNE")
 JOB = re.compile(r"job \d+ of \d+: ([\d.]+) s, status 0")
+NAME = re.compile(r"--out jobs/([^/\s]+)")
 OPTIONS = (
     *("--doctor", "false", "--preset", "tiny", "--max_genes", "128", "--steps", "20", "--folds", "2"),
     *("--protocol", "transductive", "--baselines", "fast", "--bootstrap", "100", "--min_events", "5"),
@@ -36,12 +37,12 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """A row of the trace, with the times of its jobs in order, in seconds."""
+    """A row of the trace, with its jobs in order, and how long each took; all times in seconds."""
 
     stage: str
     duration: float
     realtime: float
-    jobs: list[float]
+    jobs: dict[str, float]
 
 
 def write_study(folder: Path, n_cohorts: int, n_patients: int, n_genes: int) -> Path:
@@ -71,24 +72,34 @@ def read_tasks(trace: Path) -> Iterator[Task]:
         for row in csv.DictReader(handle, delimiter="\t"):
             stage = row["name"].split(" ")[0].split(":")[-1]
             if stage in STAGES and row["status"] == "COMPLETED":
-                log = (Path(row["workdir"]) / ".command.log").read_text(encoding="utf-8")
-                jobs = [float(seconds) for seconds in JOB.findall(log)]
+                folder = Path(row["workdir"])
+                names = NAME.findall((folder / ".command.sh").read_text(encoding="utf-8"))
+                times = JOB.findall((folder / ".command.log").read_text(encoding="utf-8"))
+                jobs = {name: float(seconds) for name, seconds in zip(names, times, strict=True)}
                 yield Task(stage, seconds_of(row["duration"]), seconds_of(row["realtime"]), jobs)
 
 
-def describe(name: str, tasks: list[Task], work_s: dict[str, float]) -> None:
-    """A line a stage."""
-    for stage in STAGES:
-        found = [task for task in tasks if task.stage == stage]
-        if not found:
-            continue
-        n_jobs = sum(len(task.jobs) for task in found)
-        whole, work = sum(task.duration for task in found), n_jobs * work_s[stage]
-        queued = sum(task.duration - task.realtime for task in found) / len(found)
-        sys.stdout.write(
-            f"| {name} | {stage} | {n_jobs} | {len(found)} | {whole:.0f} | {work_s[stage]:.2f} | {queued:.1f} |"
-            f" {(whole - work) / n_jobs:.2f} | {100 * (whole / work - 1):.0f} % |\n"
-        )
+def work_of(shared: list[Task], single: list[Task]) -> dict[str, float]:
+    """Seconds of each job of a stage without what comes before it.
+
+    A job that was not the first of its task took its work. The difference to what it takes alone is the start, which is
+    taken off the jobs that were the first.
+    """
+    alone = {name: seconds for task in single for name, seconds in task.jobs.items()}
+    later = {name: seconds for task in shared for name, seconds in list(task.jobs.items())[1:]}
+    start = statistics.median(alone[name] - seconds for name, seconds in later.items())
+    return {name: later.get(name, seconds - start) for name, seconds in alone.items()}
+
+
+def describe(name: str, stage: str, tasks: list[Task], work: float) -> None:
+    """One line of the table."""
+    n_jobs = sum(len(task.jobs) for task in tasks)
+    whole = sum(task.duration for task in tasks)
+    queued = sum(task.duration - task.realtime for task in tasks) / len(tasks)
+    sys.stdout.write(
+        f"| {name} | {stage} | {n_jobs} | {len(tasks)} | {whole:.0f} | {work:.0f} | {queued:.1f} |"
+        f" {(whole - work) / n_jobs:.2f} | {100 * (whole / work - 1):.0f} % |\n"
+    )
 
 
 def size_of(folder: Path) -> tuple[float, int]:
@@ -114,7 +125,10 @@ def main() -> None:
     command += ["-profile", given.profile] if given.profile else []
     command += ["-c", str(given.config.resolve())] if given.config else []
     command += ["--finetune", given.finetune] if given.finetune else []
-    runs = {"shared": [], "a task a job": ["--samples_per_task", "0", "--finetune_samples_per_task", "0"]}
+    runs: dict[str, list[str]] = {
+        "shared": [],
+        "a task a job": ["--samples_per_task", "0", "--finetune_samples_per_task", "0"],
+    }
     found = {}
     for name, flags in runs.items():
         outdir = name.replace(" ", "_")
@@ -122,15 +136,20 @@ def main() -> None:
         found[name] = list(read_tasks(given.out / outdir / "pipeline_info" / "trace.tsv"))
         megabytes, n_files = size_of(given.out / "work")
         sys.stdout.write(f"work folder after `{name}`: {megabytes:.0f} MB in {n_files} files\n")
-    later = [(task.stage, seconds) for task in found["shared"] for seconds in task.jobs[1:]]
-    stages = {stage for stage, _ in later}
-    work_s = {stage: statistics.median(seconds for name, seconds in later if name == stage) for stage in stages}
+    report(*found.values())
+
+
+def report(shared: list[Task], single: list[Task]) -> None:
+    """Write the table."""
     sys.stdout.write(
-        "\n| tasks | stage | jobs | tasks | all, s | work a job, s | queued and staged a task, s | overhead a job, s |"
+        "\n| tasks | stage | jobs | tasks | all, s | work, s | queued and staged a task, s | overhead a job, s |"
         " overhead / work |\n|---|---|---|---|---|---|---|---|---|\n"
     )
-    for name, tasks in found.items():
-        describe(name, tasks, work_s)
+    for stage in (stage for stage in STAGES if any(task.stage == stage for task in shared)):
+        runs = [[task for task in tasks if task.stage == stage] for tasks in (shared, single)]
+        work = sum(work_of(*runs).values())
+        describe("shared", stage, runs[0], work)
+        describe("a task a job", stage, runs[1], work)
 
 
 if __name__ == "__main__":
