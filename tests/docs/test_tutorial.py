@@ -42,7 +42,7 @@ def test_the_tutorial_runs_as_written(clone: Path) -> None:
     finished = run_blocks(clone, "\n".join(block.text for block in shell_of("tutorial.md")))
     for made in ("results/report.html", "results/results.csv", "results-own/report.html", "new.h5ad"):
         assert (clone / made).stat().st_size > 0, made
-    assert "go" in finished.stdout
+    assert "GO  expression.tsv" in finished.stdout
 
 
 def test_the_run_that_the_pages_start_from(clone: Path) -> None:

@@ -240,7 +240,7 @@ def run(*arguments: object) -> BulkRNABertError | str:
         return result.exception
     if result.exception is not None:
         raise result.exception
-    return result.output
+    return result.stdout
 
 
 def test_push_command(folder: Path, hub: Hub) -> None:
