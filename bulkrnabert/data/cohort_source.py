@@ -25,7 +25,6 @@ from bulkrnabert.errors import VocabularyError
 
 logger = logging.getLogger(__name__)
 
-OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
 ROW = "row"
 ROWS_PER_PIECE = 64
 # A clinical table that lists fewer of a table's samples is one of other samples.

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import OPEN
 from bulkrnabert.data.clinical import CONFLICTING_LABEL, PATIENT_COLUMNS, Clinical
-from bulkrnabert.data.cohort_source import OPEN, ROW, InputOptions, Rejected, Source
+from bulkrnabert.data.cohort_source import ROW, InputOptions, Rejected, Source
 from bulkrnabert.data.genes import GeneVocabulary
 from bulkrnabert.data.sources.encode_files import TISSUE, EncodeFile, EncodePlan
 from bulkrnabert.data.sources.raw_plan import ENCODE, raw_file_path, read_raw_plan, require_files

@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import CONTROLLED, OPEN
 from bulkrnabert.data.clinical import sample_type_from_text
 from bulkrnabert.data.cohort_source import (
-    CONTROLLED,
-    OPEN,
     ROW,
     ExpressionValues,
     InputOptions,

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import OPEN
 from bulkrnabert.data.clinical import CONFLICTING_LABEL, PATIENT_COLUMNS, Clinical
-from bulkrnabert.data.cohort_source import OPEN, ROW, ROWS_PER_PIECE, InputOptions, Rejected, Source
+from bulkrnabert.data.cohort_source import ROW, ROWS_PER_PIECE, InputOptions, Rejected, Source
 from bulkrnabert.data.genes import GeneVocabulary, NormalisedGenes, normalise_gene_ids
 from bulkrnabert.data.sources.gct import GctIndex, SampleBlocks, extract_gct, index_gct
 from bulkrnabert.data.sources.gtex_samples import (

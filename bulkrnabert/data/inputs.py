@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import LOCAL
 from bulkrnabert.data.annotation import GeneAnnotation, read_gene_lengths
 from bulkrnabert.data.clinical import (
     TCGA_BARCODE,
@@ -24,7 +25,6 @@ from bulkrnabert.data.clinical import (
     read_clinical_table,
 )
 from bulkrnabert.data.cohort_source import (
-    LOCAL,
     MIN_LISTED_SHARE,
     ROW,
     ExpressionValues,

@@ -14,12 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from bulkrnabert import keys, provenance
+from bulkrnabert.data.access import LOCAL, strictest
 from bulkrnabert.data.annotation import GeneAnnotation, annotation_from_star
 from bulkrnabert.data.cohort_source import (
-    CONTROLLED,
-    LOCAL,
     NORMAL_TISSUE,
-    OPEN,
     ROW,
     Rejected,
     Source,
@@ -170,8 +168,7 @@ def plan_cohorts(sources: Sequence[Source], options: PlanOptions | None = None) 
     )
     if options.rescale_tpm and not any(part.is_rescaled for part in parts):
         raise DataError("--rescale-tpm: nothing in this run becomes TPM; leave it out")
-    access = {source.data_access for source in sources}
-    return Plan(parts, next(name for name in (CONTROLLED, LOCAL, OPEN) if name in access), options.survival)
+    return Plan(parts, strictest(source.data_access for source in sources), options.survival)
 
 
 def _plan_modality(modality: str, sources: list[Source], options: PlanOptions) -> ModalityPlan:

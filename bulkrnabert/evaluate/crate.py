@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bulkrnabert import keys
+from bulkrnabert.data.access import CONTROLLED, OPEN, STRICTNESS, strictest
 from bulkrnabert.data.sources.raw_plan import GDC
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.artefacts import read_run, read_summary
@@ -24,8 +25,6 @@ from bulkrnabert.provenance import atomic_path, package_version, sha256_file, wr
 CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
 CONFORMS_TO: Final = "https://w3id.org/ro/crate/1.1"
 OWN_TERMS: Final = "https://w3id.org/ro/terms/bulkrnabert#"
-OPEN, LOCAL, CONTROLLED = "open", "local", "controlled"
-STRICTNESS: Final = (OPEN, LOCAL, CONTROLLED)
 RUN_JSON: Final = "pipeline_info/run.json"
 # What holds a row or a name for each patient; it goes along only when asked for, and only where the data are open.
 PATIENT_LEVEL: Final = (
@@ -87,7 +86,7 @@ def read_results(folder: Path) -> Run:
         declared = _read_object(path).get("data_access")
         if declared is not None:
             note(str(declared), path.relative_to(folder).as_posix())
-    access = next(name for name in reversed(STRICTNESS) if classes[name])
+    access = strictest(name for name, found in classes.items() if found)
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
     exported = [path for path in files if not _matches(path, LEFT_BEHIND)]
     of_patients = [path for path in exported if _matches(path, PATIENT_LEVEL) and str(path) != SUMMARY_OF_COHORTS]
