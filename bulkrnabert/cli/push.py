@@ -69,11 +69,8 @@ def command(
 
     access = check_export(folder, data_access)
     files = published_files(folder)
-    loader = "load_finetuned" if is_finetuned(folder) else "load"
-    if is_finetuned(folder):
-        load_finetuned(folder)
-    else:
-        load(folder)
+    loader = load_finetuned if is_finetuned(folder) else load
+    loader(folder)
     n_bytes = sum((folder / file).stat().st_size for file in files)
     seen_by = "public" if public else "private"
     what = f"{len(files)} files, {n_bytes / 1e6:.1f} MB, data-access class {access}, {seen_by}"
@@ -91,7 +88,7 @@ def command(
     finish(
         None,
         f"published at {done.url}: {what}, commit {done.commit}",
-        f'brb.{loader}("{repo_id}", revision="{done.commit}")',
+        f'brb.{loader.__name__}("{repo_id}", revision="{done.commit}")',
         url=done.url,
         commit=done.commit,
         access=access,

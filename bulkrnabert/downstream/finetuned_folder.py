@@ -28,7 +28,7 @@ from bulkrnabert.downstream.finetuned_card import finetuned_card
 from bulkrnabert.downstream.hub import PublishedModel, locate, publish
 from bulkrnabert.downstream.job import Job
 from bulkrnabert.downstream.joint import JointJob
-from bulkrnabert.downstream.pretrained import ModelInputs, PretrainedModel, load
+from bulkrnabert.downstream.pretrained import ModelInputs, PretrainedModel, is_finetuned, load
 from bulkrnabert.downstream.published_form import FINETUNED, StatedAccess, copy_model
 from bulkrnabert.downstream.survival import Baseline, CumulativeHazard, FloatArray
 from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
@@ -36,7 +36,6 @@ from bulkrnabert.models.finetuned import FinetunedConfig, FinetunedNetwork
 from bulkrnabert.models.registry import HUB_KEYS, read_safetensors, save_network
 from bulkrnabert.provenance import atomic_path, hash_patients, sha256_file, sha256_lines, write_json
 
-KIND: Final = FINETUNED
 ENCODER: Final = "encoder"
 MEMBERS: Final = "members"
 ADAPTER: Final = "adapter.safetensors"
@@ -87,7 +86,7 @@ class ModelRecord(FrozenConfig):
     """`config.json` of a fine-tuned model; `model` is the kind of its encoders."""
 
     model: str = Field(default=keys.BULKRNABERT, pattern=_NAME)
-    kind: Literal["finetuned"] = KIND
+    kind: Literal["finetuned"] = FINETUNED
     version: Literal[1] = 1
     method: str
     scope: str
@@ -298,11 +297,7 @@ def refuse_other_folder(folder: Path) -> None:
     """Refuse to replace a folder that is not of a fine-tuned model."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    try:
-        described = json.loads((folder / keys.CONFIG_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        described = None
-    if not isinstance(described, dict) or described.get("kind") != KIND:
+    if not is_finetuned(folder):
         raise ConfigError(f"{folder}: holds something else than a fine-tuned model; give a new folder")
 
 
@@ -436,7 +431,7 @@ def _read_record(folder: Path) -> ModelRecord:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
-    if isinstance(values, dict) and "config" in values and values.get("kind") != KIND:
+    if isinstance(values, dict) and "config" in values and values.get("kind") != FINETUNED:
         raise CheckpointError(f"{path}: a pretrained encoder, which predicts nothing: run `bulkrnabert finetune` first")
     if isinstance(values, dict):
         values = {name: value for name, value in values.items() if name not in HUB_KEYS}
