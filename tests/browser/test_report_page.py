@@ -4,9 +4,7 @@ without a mouse or without sight gets at everything."""
 from __future__ import annotations
 
 import base64
-import json
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from bulkrnabert.cli.report import command
+from tests.browser.reading import EMPTY, OVERFLOW, chromium, open_page, requested_addresses, serious, set_colours
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 BUILDER = Path(__file__).resolve().parents[1] / "unit" / "study.py"
 WIDTHS = [375, 800, 1400]
 SECTIONS = [
@@ -30,18 +27,6 @@ FIGURES = [
     "fig-auc", "fig-reliability-0", "fig-calibration-0", "fig-training-0",
     *(f"fig-survival-{index}" for index in range(5)),
 ]  # fmt: skip
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-]
 # Size, and whether something is drawn in it.
 MEASURE = """
 const element = document.getElementById(arguments[0]);
@@ -50,9 +35,6 @@ const box = element.getBoundingClientRect();
 const drawings = [...element.querySelectorAll('svg')].map(svg => svg.getBoundingClientRect());
 return {width: box.width, height: box.height, drawings: drawings.map(d => [d.width, d.height])};
 """
-
-
-OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 CAPTIONS_OUTSIDE = """
@@ -75,21 +57,6 @@ return {width: canvas.clientWidth, height: canvas.clientHeight, painted};
 LABEL = "return document.querySelector('.canvas').getAttribute('aria-label')"
 
 
-# Sections without text, tables without rows, lists without items, drawings without shapes.
-EMPTY = """
-const isEmpty = {
-  section: item => item.innerText.trim().length < 40,
-  tbody: item => !item.rows.length,
-  'ul, ol, dl, .panels': item => !item.children.length,
-  details: item => item.children.length < 2,
-  'figure svg': item => !item.querySelector('path, rect, use, text'),
-};
-const main = document.querySelector('main');
-return Object.entries(isEmpty).flatMap(([name, test]) =>
-  [...main.querySelectorAll(name)].filter(item => test(item)).map(item => `${name} ${item.id}`));
-"""
-
-
 @pytest.fixture(scope="module", params=["plain", "hostile"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
@@ -104,41 +71,8 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium or chromedriver on PATH (Debian: apt-get install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def open_page(browser: Any, page: Path, width: int) -> None:
-    browser.get("about:blank")
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    # A window cannot be narrower than 500 pixels; the emulated screen can.
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
-    browser.get(page.as_uri())
-
-
-def requested_addresses(browser: Any) -> list[str]:
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-
-
-def set_colours(browser: Any, scheme: str, medium: str = "") -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -198,23 +132,6 @@ def test_axe_would_find_something(browser: Any, tmp_path: Path) -> None:
     bad.write_text('<!doctype html><html lang="en"><title>t</title><p style="color:#ccc">pale</p><img src="data:,">')
     open_page(browser, bad, 1400)
     assert {name for name, _ in serious(browser)} == {"color-contrast", "image-alt"}
-
-
-def serious(browser: Any) -> list[tuple[str, str]]:
-    """Name and place of what axe-core calls serious or critical; the inside of a drawing is one image to a reader."""
-    axe = pytest.importorskip("axe_core_python")
-    browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    browser.set_script_timeout(240)
-    found = browser.execute_async_script(
-        "const done = arguments[0];"
-        "axe.run({exclude: [['svg *']]}, {resultTypes: ['violations'], preload: false}).then(done)"
-    )
-    return [
-        (item["id"], node["html"][:200])
-        for item in found["violations"]
-        if item["impact"] in ("serious", "critical")
-        for node in item["nodes"]
-    ]
 
 
 def test_names_are_shown_as_text(browser: Any, page: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.reading import EMPTY, OVERFLOW, chromium, open_page, requested_addresses, serious
 from tests.conftest import REPOSITORY
 from tests.docs.blocks import Block, blocks
 from tests.pipeline.conftest import copy_project
@@ -52,3 +53,17 @@ def test_the_run_that_the_pages_start_from(clone: Path) -> None:
     starts += ("encoders/mojo.r0f0", "finetuned/cancer_type.pan.ia3.pretrained/model")
     missing = [name for name in starts if not (clone / "results" / name).exists()]
     assert missing == []
+
+
+@pytest.mark.browser
+def test_its_report_can_be_read_by_all(clone: Path, tmp_path: Path) -> None:
+    """After the run above: the whole page of three models, every part opened."""
+    report = clone / "results" / "report.html"
+    with chromium(tmp_path) as browser:
+        open_page(browser, report, 1400)
+        assert browser.execute_script(EMPTY) == []
+        assert browser.execute_script(OVERFLOW) <= 0
+        for section in ("gexbert", "modalities", "survival", "classification", "embedding"):
+            assert browser.execute_script("return document.getElementById(arguments[0]) !== null", section), section
+        assert [url for url in requested_addresses(browser) if not url.startswith("data:")] == [report.as_uri()]
+        assert serious(browser) == []
