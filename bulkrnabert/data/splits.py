@@ -76,6 +76,19 @@ class Splits:
         """The rows of the judged samples: one a patient, or under the `paper` protocol all."""
         return self.frame[self.frame[keys.JUDGED] == 1]
 
+    def share_tested(self, scope: str) -> float:
+        """Size of a test part by the size of its training part, over all folds: 1/4 for five folds.
+
+        Args:
+            scope: `pan`, or a cohort, whose samples alone are then counted unless it is left out.
+        """
+        judged = self.judged
+        if scope != keys.PAN and not self.is_left_out(scope):
+            judged = judged[judged[keys.COHORT] == scope]
+        folds = judged[[keys.fold_column(repeat) for repeat in range(self.n_repeats)]].to_numpy()
+        n_test = sum(int((folds == fold).sum()) for fold in range(self.n_folds))
+        return n_test / max(1, folds.size * self.n_folds - n_test)
+
     def split_ids(self, protocol: Protocol) -> list[str]:
         """The encoders to pretrain: one a fold (`leak-free`), or one on all samples (`transductive`, `paper`)."""
         if protocol != "leak-free":

@@ -94,7 +94,7 @@ def run_anchors(request: AnchorRequest) -> None:
         if set(encoders) >= {keys.ALL_SPLIT}:
             predictions = replace(predictions, frame=predictions.frame.assign(split_id=keys.ALL_SPLIT))
         write_predictions(predictions, request.out / scope / keys.PREDICTIONS_PARQUET)
-        numbers = score_anchors(predictions, request.n_resamples, request.seed)
+        numbers = score_anchors(predictions, request.n_resamples, request.seed, splits.share_tested(scope))
         rows += numbers["rows"]
         comparisons += numbers["comparisons"]
         gene_ids = {name: encoder.model.gene_ids for name, encoder in encoders.items()}

@@ -17,7 +17,7 @@ from bulkrnabert.downstream.model_restorers import GexBERTRestorer
 from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions
 from bulkrnabert.downstream.probe import predict_cox, risk_frame
 from bulkrnabert.downstream.survival import fit_cox
-from bulkrnabert.evaluate.comparisons import Score, paired_comparison, share_tested
+from bulkrnabert.evaluate.comparisons import MeanScore, paired_comparison
 from bulkrnabert.evaluate.expression import principal_components
 from bulkrnabert.evaluate.survival_metrics import Concordance, ConcordanceJudge, FollowUp
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
@@ -111,7 +111,9 @@ def predict_anchors(job: Job, folds: list[AnchorFold], seed: int) -> Predictions
     return Predictions(frame, [], job.split_sha256, job.survival_times.tolist())
 
 
-def score_anchors(predictions: Predictions, n_resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+def score_anchors(
+    predictions: Predictions, n_resamples: int, seed: int, test_share: float
+) -> dict[str, list[dict[str, Any]]]:
     """Harrell's C of every method with patient bootstrap, and the restoring methods against each other one.
 
     Over several cohorts `c_index_within_weighted` and `c_index_cohort`; within one `c_index_pooled`. Higher is better.
@@ -152,14 +154,15 @@ def score_anchors(predictions: Predictions, n_resamples: int, seed: int) -> dict
         for method, scores in found.items()
         for (metric, cohort), items in scores.items()
     ]
-    share = share_tested(frame)
     comparisons = [
         {
             "scope": scope,
             "method": model,
             "against": other,
             "metric": next(iter(found[model]))[0],
-            **paired_comparison(_score(found[model], of_folds[model]), _score(found[other], of_folds[other]), share),
+            **paired_comparison(
+                _score(found[model], of_folds[model]), _score(found[other], of_folds[other]), test_share
+            ),
         }
         for model in MODELS
         for other in found
@@ -196,11 +199,11 @@ def _shown(items: list[Concordance]) -> dict[str, float | None]:
     return {"value": value, "low": interval.low, "high": interval.high}
 
 
-def _score(scores: Mapping[tuple[str, str], list[Concordance]], by_fold: list[float]) -> Score:
+def _score(scores: Mapping[tuple[str, str], list[Concordance]], by_fold: list[float]) -> MeanScore:
     """Of the first metric, that over all samples of the scope."""
     items = next(iter(scores.values()))
     resampled = np.mean([item.resampled for item in items], axis=0)
-    return Score(float(np.mean([item.value for item in items])), resampled, np.array(by_fold))
+    return MeanScore(float(np.mean([item.value for item in items])), resampled, np.array(by_fold))
 
 
 def anchor_table(

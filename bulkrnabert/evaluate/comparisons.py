@@ -7,9 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from bulkrnabert import keys
 from bulkrnabert.evaluate.uncertainty import Interval, percentile_interval
 
 FloatArray = npt.NDArray[np.float64]
@@ -39,7 +37,7 @@ def corrected_t_test(differences: FloatArray, test_share: float) -> CorrectedTes
 
     Args:
         differences: Of one method's metric to the other's, a number a fold of every repeat; NaN where not estimable.
-        test_share: Size of a test part by the size of its training part: 1/4 for five folds.
+        test_share: Size of a test part by the size of its training part, as `Splits.share_tested` has it.
     Source:
         Nadeau and Bengio, Machine Learning 52:239-281 (2003), corrected resampled t test.
     """
@@ -55,18 +53,6 @@ def corrected_t_test(differences: FloatArray, test_share: float) -> CorrectedTes
     return CorrectedTest(float(2 * student.sf(abs(statistic), len(found) - 1)), len(found))
 
 
-def share_tested(frame: pd.DataFrame) -> float:
-    """Size of a test part by the size of its training part, over all folds of out-of-fold predictions.
-
-    Args:
-        frame: Predictions; those of the first method are counted. Without samples that every fold learns from.
-    """
-    rows = frame[frame["method"] == frame["method"].iloc[0]]
-    n_test = rows.groupby(["repeat", "fold"]).size()
-    n_all = rows[keys.SAMPLE_ID].nunique()
-    return float(n_test.sum() / max(1, (n_all - n_test).sum()))
-
-
 def verdict(interval: Interval, test: CorrectedTest) -> Verdict:
     """`ahead` or `behind` if the interval of the difference excludes 0 and the test, where there is one, agrees."""
     is_shown = test.p is None or test.p < LEVEL_OF_TEST
@@ -78,7 +64,7 @@ def verdict(interval: Interval, test: CorrectedTest) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Score:
+class MeanScore:
     """One metric of one method.
 
     Attributes:
@@ -92,8 +78,10 @@ class Score:
     of_folds: FloatArray
 
 
-def paired_comparison(own: Score, against: Score, test_share: float) -> dict[str, float | int | str | None]:
-    """One method against another on the same resamples and folds, as the findings of `panels` and `anchors` state it.
+def paired_comparison(own: MeanScore, against: MeanScore, test_share: float) -> dict[str, float | int | str | None]:
+    """One method against another on the same resamples and folds, as every comparison of a run is stated.
+
+    Where the metric is not estimable for one of the two, only the folds that can be compared are counted.
 
     Args:
         own: The method.
@@ -101,10 +89,11 @@ def paired_comparison(own: Score, against: Score, test_share: float) -> dict[str
         test_share: As in `corrected_t_test`.
     """
     difference = own.value - against.value
-    if not np.isfinite(difference):
-        return {"difference": None, "low": None, "high": None, "p_corrected": None, "n_folds": 0, "holds": None}
-    interval = percentile_interval(own.resampled - against.resampled)
     test = corrected_t_test(own.of_folds - against.of_folds, test_share)
+    if not np.isfinite(difference):
+        nothing = dict.fromkeys(("difference", "low", "high", "p_corrected"))
+        return {**nothing, "n_folds": test.n_folds, "holds": None}
+    interval = percentile_interval(own.resampled - against.resampled)
     return {
         "difference": difference,
         "low": interval.low,

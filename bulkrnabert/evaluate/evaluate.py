@@ -19,7 +19,7 @@ from bulkrnabert.downstream.predictions import BASELINE, MODEL, Predictions, joi
 from bulkrnabert.errors import DataError
 from bulkrnabert.evaluate.artefacts import PRIMARY_METRIC
 from bulkrnabert.evaluate.baselines import PCA_METHOD
-from bulkrnabert.evaluate.comparisons import corrected_t_test, verdict
+from bulkrnabert.evaluate.comparisons import MeanScore, paired_comparison
 from bulkrnabert.evaluate.kaplan_meier import kaplan_meier
 from bulkrnabert.evaluate.metrics import (
     ClassPredictions,
@@ -232,11 +232,11 @@ def _metric_row(
 
 @dataclass(frozen=True)
 class _Judged:
-    """A method with what it is compared by: its main score, and the same metric in each fold of each repeat."""
+    """A method with its main metric, which it is compared by."""
 
     role: str
-    score: Score
-    of_folds: FloatArray
+    metric: str
+    score: MeanScore
 
 
 def _fold_scores(metric: str, repeats: list[pd.DataFrame], judges: list[RepeatJudge], classes: list[str]) -> FloatArray:
@@ -252,53 +252,29 @@ def _fold_scores(metric: str, repeats: list[pd.DataFrame], judges: list[RepeatJu
     return np.array(found)
 
 
-def _test_share(splits: Splits, scope: str) -> float:
-    """Size of a test part by the size of its training part, over all folds."""
-    judged = splits.judged
-    if scope != keys.PAN and not splits.is_left_out(scope):
-        judged = judged[judged[keys.COHORT] == scope]
-    n_test = n_train = 0
-    for repeat in range(splits.n_repeats):
-        folds = judged[keys.fold_column(repeat)]
-        for fold in range(splits.n_folds):
-            n_test += int((folds == fold).sum())
-            n_train += int((folds != fold).sum())
-    return n_test / max(1, n_train)
-
-
 def _compare(task: str, scope: str, judged: Mapping[str, _Judged], splits: Splits) -> list[dict[str, Any]]:
     """Every model against the best baseline by the value of the main metric, and against PCA."""
-    values = {name: float(np.mean(item.score.values)) for name, item in judged.items()}
-    baselines = {name: values[name] for name, item in judged.items() if item.role != MODEL}
+    baselines = {name: item.score.value for name, item in judged.items() if item.role != MODEL}
     estimable = {name: value for name, value in baselines.items() if np.isfinite(value)}
     best = max(estimable, key=lambda name: estimable[name], default=None)
     against = [name for name in dict.fromkeys([best, PCA_METHOD[task]]) if name in baselines]
-    share = _test_share(splits, scope)
-    rows = []
+    share = splits.share_tested(scope)
+    rows: list[dict[str, Any]] = []
     for method, model in judged.items():
         if model.role != MODEL:
             continue
         for name in against:
-            difference = values[method] - values[name]
-            is_estimable = bool(np.isfinite(difference))
-            interval = percentile_interval(
-                np.mean(model.score.resampled, axis=0) - np.mean(judged[name].score.resampled, axis=0)
-            )
-            test = corrected_t_test(model.of_folds - judged[name].of_folds, share)
+            found = paired_comparison(model.score, judged[name].score, share)
+            is_estimable = found["difference"] is not None
             rows.append(
                 {
                     "task": task,
                     "scope": scope,
-                    "metric": model.score.metric,
+                    "metric": model.metric,
                     "method": method,
                     "against": name,
                     "is_best_baseline": name == best,
-                    "difference": difference if is_estimable else None,
-                    "low": interval.low if is_estimable else None,
-                    "high": interval.high if is_estimable else None,
-                    "p_corrected": test.p if is_estimable else None,
-                    "n_folds": test.n_folds,
-                    "holds": verdict(interval, test) if is_estimable else None,
+                    **found,
                     "reason": None if is_estimable else "the metric is not estimable for one of the two",
                 }
             )
@@ -367,7 +343,9 @@ def evaluate_job(predictions: Predictions, endpoint_of: Mapping[str, str], setti
             _add_tables(result, by_repeat[0], scope, method, predictions.classes)
         result.metrics.extend(_metric_row(score, repeats, n_pretrained, setting) for score in scores)
         main = next((item for item in scores if item.metric == PRIMARY_METRIC[task]), scores[0])
-        judged[method] = _Judged(role, main, _fold_scores(main.metric, repeats, judges, predictions.classes))
+        of_folds = _fold_scores(main.metric, repeats, judges, predictions.classes)
+        mean = MeanScore(float(np.mean(main.values)), np.mean(main.resampled, axis=0), of_folds)
+        judged[method] = _Judged(role, main.metric, mean)
     result.metrics.extend(_not_estimable_rows(predictions, result.metrics))
     result.comparisons.extend(_compare(task, scope, judged, setting.splits))
     return result

@@ -124,7 +124,7 @@ def run_panels(request: PanelRequest) -> None:
     for panel in progress(panels, what="panels", unit="panel"):
         logger.info("panel of %s: %d folds, %d samples", panel.name, len(job.folds), len(job.rows))
         predictions = _run_panel(request, data, panel, settings, provenance)
-        numbers = score_panel(predictions, panel, request.n_resamples, request.seed)
+        numbers = score_panel(predictions, panel, request.n_resamples, request.seed, splits.share_tested(keys.PAN))
         rows += numbers["rows"]
         comparisons += numbers["comparisons"]
         chosen.append({"size": panel.size, "chooser": panel.chooser, "genes": _genes_of(data, panel)})

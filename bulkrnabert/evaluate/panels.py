@@ -12,7 +12,7 @@ import pandas as pd
 from bulkrnabert import keys
 from bulkrnabert.downstream.panel_finetune import Panel
 from bulkrnabert.downstream.predictions import MODEL, Predictions
-from bulkrnabert.evaluate.comparisons import Score, paired_comparison, share_tested
+from bulkrnabert.evaluate.comparisons import MeanScore, paired_comparison
 from bulkrnabert.evaluate.metrics import resampled_counts
 from bulkrnabert.evaluate.scores import class_predictions
 from bulkrnabert.evaluate.uncertainty import percentile_interval, resample_weights
@@ -31,12 +31,14 @@ class _Method:
     resampled: dict[str, FloatArray]
     of_folds: dict[str, FloatArray]
 
-    def score(self, metric: str) -> Score:
+    def score(self, metric: str) -> MeanScore:
         """One of the metrics."""
-        return Score(self.values[metric], self.resampled[metric], self.of_folds[metric])
+        return MeanScore(self.values[metric], self.resampled[metric], self.of_folds[metric])
 
 
-def score_panel(predictions: Predictions, panel: Panel, n_resamples: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+def score_panel(
+    predictions: Predictions, panel: Panel, n_resamples: int, seed: int, test_share: float
+) -> dict[str, list[dict[str, Any]]]:
     """Rows and comparisons of one panel, as in `panels.json`.
 
     A number is the mean over repeats, its interval by patient bootstrap. A comparison is of the model with one
@@ -47,6 +49,7 @@ def score_panel(predictions: Predictions, panel: Panel, n_resamples: int, seed: 
         panel: Which panel.
         n_resamples: Bootstrap resamples of patients.
         seed: Of the resamples.
+        test_share: `Splits.share_tested`.
     """
     frame = predictions.frame
     patients = np.unique(frame[keys.PATIENT_ID].to_numpy(dtype=str))
@@ -72,14 +75,13 @@ def score_panel(predictions: Predictions, panel: Panel, n_resamples: int, seed: 
                     "n_samples": int(of_method[keys.SAMPLE_ID].nunique()),
                 }
             )
-    share = share_tested(frame)
     comparisons = [
         {
             **where,
             "metric": metric,
             "method": model,
             "against": other,
-            **paired_comparison(own.score(metric), against.score(metric), share),
+            **paired_comparison(own.score(metric), against.score(metric), test_share),
         }
         for model, own in methods.items()
         if own.role == MODEL

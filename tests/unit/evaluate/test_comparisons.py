@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
-from bulkrnabert.evaluate.comparisons import CorrectedTest, Score, corrected_t_test, paired_comparison, verdict
+from bulkrnabert.evaluate.comparisons import CorrectedTest, MeanScore, corrected_t_test, paired_comparison, verdict
 from bulkrnabert.evaluate.uncertainty import Interval
 
 
@@ -53,12 +53,13 @@ def test_both_must_agree(low: float | None, high: float | None, p: float | None,
 
 def test_a_paired_comparison() -> None:
     noise = np.random.default_rng(0).normal(size=200)
-    against = Score(0.7, 0.7 + noise, np.array([0.69, 0.70, 0.71]))
-    own = Score(0.8, 0.8 + noise, np.array([0.79, 0.80, 0.81]))
+    against = MeanScore(0.7, 0.7 + noise, np.array([0.69, 0.70, 0.71]))
+    own = MeanScore(0.8, 0.8 + noise, np.array([0.79, 0.80, 0.81]))
     found = paired_comparison(own, against, 0.5)
     assert found["difference"] == pytest.approx(0.1)
     assert (found["low"], found["high"]) == (pytest.approx(0.1), pytest.approx(0.1))  # the same resamples
     assert (found["n_folds"], found["holds"]) == (3, "ahead")
     assert paired_comparison(against, own, 0.5)["holds"] == "behind"
-    nothing = paired_comparison(own, Score(np.nan, np.full(200, np.nan), np.array([])), 0.5)
-    assert set(nothing.values()) == {None, 0}
+    nothing = paired_comparison(own, MeanScore(np.nan, np.full(200, np.nan), np.array([0.7, np.nan, 0.7])), 0.5)
+    assert nothing.pop("n_folds") == 2
+    assert set(nothing.values()) == {None}

@@ -42,7 +42,9 @@ def predictions(wrong: dict[str, list[int]]) -> Predictions:
 
 
 def test_values_and_differences() -> None:
-    found = score_panel(predictions({"model": [0], "MLP": [0, 11, 12, 21, 31, 33, 5, 7]}), PANEL, 200, 0)
+    found = score_panel(
+        predictions({"model": [0], "MLP": [0, 11, 12, 21, 31, 33, 5, 7]}), PANEL, 200, 0, test_share=1 / 3
+    )
     rows = pd.DataFrame(found["rows"]).set_index(["method", "metric"])
     assert rows.loc[("model", "accuracy"), "value"] == pytest.approx(39 / 40)
     assert rows.loc[("MLP", "accuracy"), "value"] == pytest.approx(32 / 40)
@@ -57,7 +59,7 @@ def test_values_and_differences() -> None:
 
 
 def test_equal_methods_are_level() -> None:
-    found = score_panel(predictions({"model": [0, 12], "MLP": [1, 13]}), PANEL, 100, 0)
+    found = score_panel(predictions({"model": [0, 12], "MLP": [1, 13]}), PANEL, 100, 0, test_share=1 / 3)
     assert {item["holds"] for item in found["comparisons"]} == {"level"}
 
 
