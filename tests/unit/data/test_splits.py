@@ -108,13 +108,13 @@ def test_training_and_held_out_are_the_whole() -> None:
 
 
 def test_the_share_that_is_tested() -> None:
-    """Nine patients in three folds: 3 tested of 6 that train, in a cohort too; or two held out of nine, twice."""
-    samples = make_samples({"A": 6, "B": 3})
+    """Twelve patients in three folds: 4 tested, 8 train, in a cohort too; or two held out of twelve, twice."""
+    samples = make_samples({"A": 6, "B": 6})
     splits = splitting.make_splits(samples, make_clinical(samples), n_folds=3, n_repeats=1, seed=0)
-    assert splits.share_tested("pan") == pytest.approx(3 / 6)
+    assert splits.share_tested("pan") == pytest.approx(4 / 8)
     assert splits.share_tested("A") == pytest.approx(2 / 4)
-    held_out = splits.frame.assign(fold_r0=[0, 1, -1, -1, 0, 1, -1, -1, -1])
-    assert splitting.Splits(held_out, "0" * 64).share_tested("pan") == pytest.approx(2 * 2 / (2 * 7))
+    held_out = splits.frame.assign(fold_r0=[0, 1, 0, 1, *[-1] * 8])
+    assert splitting.Splits(held_out, "0" * 64).share_tested("pan") == pytest.approx(2 / 10)
 
 
 def test_inputs_stay_as_they_were_and_a_seed_gives_the_same_folds() -> None:
