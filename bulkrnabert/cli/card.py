@@ -8,6 +8,7 @@ import click
 
 from bulkrnabert import keys
 from bulkrnabert.cli._look import stage
+from bulkrnabert.cli._model_folder import model_folder
 from bulkrnabert.cli._result import finish
 
 EXAMPLES = {
@@ -21,13 +22,7 @@ EXAMPLES = {
 
 
 @stage("card", EXAMPLES)
-@click.option(
-    "--model",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Folder of a checkpoint or of a fine-tuned model.",
-)
+@model_folder
 @click.option(
     "--results",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

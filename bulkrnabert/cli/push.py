@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._model_folder import model_folder
 from bulkrnabert.cli._result import finish
 
 if TYPE_CHECKING:
@@ -23,13 +24,7 @@ EXAMPLES = {
 
 
 @stage("push", EXAMPLES)
-@click.option(
-    "--model",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Folder of a checkpoint or of a fine-tuned model.",
-)
+@model_folder
 @click.option(
     "--to", "repo_id", metavar="ID", required=True, help="Repository on the hub, as owner/name; made if absent."
 )

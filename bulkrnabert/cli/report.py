@@ -8,6 +8,7 @@ import click
 
 from bulkrnabert.cli._look import stage
 from bulkrnabert.cli._result import finish
+from bulkrnabert.data.access import SMALL_CELL
 
 EXAMPLES = {
     "The page of a run": (
@@ -53,7 +54,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--small-cells",
     type=click.IntRange(min=0),
-    default=5,
+    default=SMALL_CELL,
     show_default=True,
     help="Counts of patients or samples from 1 to below this are shown as `<N`, and single samples are not listed, "
     "unless the data are open. 0 switches that off.",

@@ -9,6 +9,8 @@ OPEN: Final = "open"
 LOCAL: Final = "local"
 CONTROLLED: Final = "controlled"
 STRICTNESS: Final = (OPEN, LOCAL, CONTROLLED)
+# Counts of patients from 1 to below this are shown as `<5` where the data are not open.
+SMALL_CELL: Final = 5
 
 
 def strictest(classes: Iterable[str]) -> str:

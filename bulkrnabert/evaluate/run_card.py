@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bulkrnabert import keys
-from bulkrnabert.data.access import CONTROLLED, OPEN
+from bulkrnabert.data.access import CONTROLLED, OPEN, SMALL_CELL
 from bulkrnabert.downstream.published_form import FINETUNED, read_card
 from bulkrnabert.errors import CheckpointError, ConfigError, DataError
 from bulkrnabert.evaluate.artefacts import (
@@ -43,7 +43,6 @@ SHOWN: Final = {
     "uno_c": "Uno's C",
     "integrated_brier_score": "integrated Brier score (lower is better)",
 }
-SMALL_CELL: Final = 5
 WHOLE_RUN: Final = "The whole run"
 
 

@@ -13,13 +13,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bulkrnabert.config import FrozenConfig
-from bulkrnabert.errors import CheckpointError, ConfigError, join_problems
+from bulkrnabert.errors import ConfigError
 from bulkrnabert.keys import MASK_ID
 from bulkrnabert.models.adapters import AdapterConfig, add_adapter
 from bulkrnabert.models.encoder import Encoder
 from bulkrnabert.models.gexbert import GexBERT
 from bulkrnabert.models.heads import HeadConfig, MLPHead
 from bulkrnabert.models.pooling import AttentionPooling
+from bulkrnabert.models.registry import refuse_misfits
 
 FinetunePooling = Literal["mean", "max", "marker", "eigengene", "attention", "values"]
 
@@ -167,18 +168,7 @@ class FinetunedNetwork(nn.Module):
         Raises:
             CheckpointError: lists every tensor that is missing, unexpected, of another shape, or not finite.
         """
-        expected = self.own_tensors()
-        problems = [f"missing tensor {name}" for name in expected.keys() - tensors.keys()]
-        problems += [f"unexpected tensor {name}" for name in tensors.keys() - expected.keys()]
-        for name in expected.keys() & tensors.keys():
-            if tensors[name].shape != expected[name].shape:
-                problems.append(
-                    f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
-                )
-            elif not bool(torch.isfinite(tensors[name]).all()):
-                problems.append(f"{name} holds values that are not finite")
-        if problems:
-            raise CheckpointError(join_problems(f"{source} does not fit its encoder", sorted(problems)))
+        refuse_misfits(tensors, self.own_tensors(), f"{source} does not fit its encoder")
         self.load_state_dict(dict(tensors), strict=False)
 
 

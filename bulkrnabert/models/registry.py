@@ -135,6 +135,28 @@ def load_network(folder: Path) -> Encoder:
     return model.eval()
 
 
+def refuse_misfits(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], headline: str) -> None:
+    """Compare tensors that were read with those that they are to replace.
+
+    Args:
+        tensors: By name.
+        expected: The same, of the right shapes.
+        headline: What of the message stands above the list.
+    Raises:
+        CheckpointError: lists every tensor that is missing, unexpected, of another shape, or not finite.
+    """
+    problems = [f"missing tensor {name}" for name in expected.keys() - tensors.keys()]
+    problems += [f"unexpected tensor {name}" for name in tensors.keys() - expected.keys()]
+    for name in expected.keys() & tensors.keys():
+        shape, right = tuple(tensors[name].shape), tuple(expected[name].shape)
+        if shape != right:
+            problems.append(f"{name} has shape {shape}, expected {right}")
+        elif not bool(torch.isfinite(tensors[name]).all()):
+            problems.append(f"{name} holds values that are not finite")
+    if problems:
+        raise CheckpointError(join_problems(headline, sorted(problems)))
+
+
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Put tensors in place of a model's parameters; every key and shape must be accounted for.
 
@@ -146,15 +168,5 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         CheckpointError: lists every tensor that is missing, unexpected, of another shape, or not finite.
     """
     expected = model.state_dict()
-    problems = [f"missing tensor {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected tensor {name}" for name in tensors if name not in expected]
-    for name in expected.keys() & tensors.keys():
-        if tensors[name].shape != expected[name].shape:
-            problems.append(
-                f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)} by the config"
-            )
-        elif not bool(torch.isfinite(tensors[name]).all()):
-            problems.append(f"{name} holds values that are not finite")
-    if problems:
-        raise CheckpointError(join_problems(f"{source} does not fit its configuration", sorted(problems)))
+    refuse_misfits(tensors, expected, f"{source} does not fit its configuration")
     model.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected}, assign=True)
