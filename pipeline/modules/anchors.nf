@@ -1,10 +1,10 @@
 process ANCHORS {
-    tag "${scope}"
+    tag "${JobGroups.name(jobs)}"
     label 'process_gpu'
     label 'process_high'
 
     input:
-    val scope     // `pan` or a cohort
+    val jobs      // maps of scope (`pan` or a cohort), done in turn
     tuple path(checkpoints), path(tokens, stageAs: 'tokens/?/*') // a folder an encoder, and its tokens
     path cohorts
     path splits
@@ -12,23 +12,30 @@ process ANCHORS {
     val _code     // hash of the code that this stage imports
 
     output:
-    path "anchors.${scope}", emit: folder
-    path "anchors.${scope}.json", emit: numbers
+    path 'anchors.*', type: 'dir', emit: folders
+    path 'anchors.*.json', emit: numbers
 
     script:
-    def checkpoint_flags = (checkpoints instanceof List ? checkpoints : [checkpoints]).collect { folder -> "--checkpoint ${folder}" }.join(' ')
-    def token_flags = (tokens instanceof List ? tokens : [tokens]).collect { folder -> "--tokens ${folder}" }.join(' ')
+    def checkpoint_flags = Flags.repeated('--checkpoint', checkpoints)
+    def token_flags = Flags.repeated('--tokens', tokens)
+    def commands = jobs.collect { job ->
+        "anchors ${checkpoint_flags} ${token_flags} --cohorts ${cohorts} --splits ${splits}/splits.tsv --scope '${job.scope}' --panel-size ${settings.anchor_panel} --anchors ${settings.anchors} --resamples ${settings.bootstrap} --seed ${settings.seed} --out 'anchors.${job.scope}'"
+    }
     """
     export OMP_NUM_THREADS=${task.cpus}
-    brb-anchors ${checkpoint_flags} ${token_flags} --cohorts ${cohorts} --splits ${splits}/splits.tsv --scope '${scope}' \\
-        --panel-size ${settings.anchor_panel} --anchors ${settings.anchors} --resamples ${settings.bootstrap} \\
-        --seed ${settings.seed} --out anchors.${scope}
-    cp anchors.${scope}/anchors.json anchors.${scope}.json
+    in-turn <<'COMMANDS'
+    ${commands.join('\n    ')}
+    COMMANDS
+    for folder in anchors.*; do
+        cp "\$folder/anchors.json" "\$folder.json"
+    done
     """
 
     stub:
     """
-    mkdir anchors.${scope}
-    echo '{}' > anchors.${scope}.json
+    for scope in ${jobs.collect { job -> "'${job.scope}'" }.join(' ')}; do
+        mkdir "anchors.\$scope"
+        echo '{}' > "anchors.\$scope.json"
+    done
     """
 }

@@ -13,7 +13,7 @@ process BASELINES {
     tuple val(jobs), path('jobs/*', arity: '1..*'), emit: predictions
 
     script:
-    def modality_flags = settings.modalities.tokenize(',').collect { modality -> "--modality ${modality}" }.join(' ')
+    def modality_flags = Flags.repeated('--modality', settings.modalities.tokenize(','))
     def commands = jobs.collect { job ->
         def label_flag = job.label_column ? "--label-column '${job.label_column}'" : ''
         "probe --cohorts ${cohorts} --splits ${splits}/splits.tsv --task ${job.task} --scope '${job.scope}' ${label_flag} ${modality_flags} --seed ${settings.seed} --baselines ${settings.baselines} --out jobs/baselines.${job.id}/predictions.parquet"

@@ -14,8 +14,8 @@ process BIOMARKERS {
     path 'biomarkers.json', emit: numbers
 
     script:
-    def checkpoint_flags = (checkpoints instanceof List ? checkpoints : [checkpoints]).collect { folder -> "--checkpoint ${folder}" }.join(' ')
-    def token_flags = (tokens instanceof List ? tokens : [tokens]).collect { folder -> "--tokens ${folder}" }.join(' ')
+    def checkpoint_flags = Flags.repeated('--checkpoint', checkpoints)
+    def token_flags = Flags.repeated('--tokens', tokens)
     """
     export OMP_NUM_THREADS=${task.cpus}
     brb-biomarkers ${checkpoint_flags} ${token_flags} --clinical ${cohorts}/clinical.tsv --genes ${cohorts}/genes.tsv \\

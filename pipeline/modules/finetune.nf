@@ -16,8 +16,8 @@ process FINETUNE {
     tuple val(jobs), path('jobs/*', arity: '1..*'), emit: finetuned
 
     script:
-    def checkpoint_flags = (checkpoints instanceof List ? checkpoints : [checkpoints]).collect { folder -> "--checkpoint ${folder}" }.join(' ')
-    def token_flags = (tokens instanceof List ? tokens : [tokens]).collect { folder -> "--tokens ${folder}" }.join(' ')
+    def checkpoint_flags = Flags.repeated('--checkpoint', checkpoints)
+    def token_flags = Flags.repeated('--tokens', tokens)
     def config_flag = task_config ? "--task-config ${task_config}" : "--preset ${settings.task_preset}"
     def commands = jobs.collect { job ->
         def label_flag = job.label_column ? "--label-column '${job.label_column}'" : ''

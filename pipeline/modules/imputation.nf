@@ -12,7 +12,7 @@ process IMPUTATION {
     path "imputation.${meta.split_id}.${meta.pattern}.json", emit: numbers
 
     script:
-    def rate_flags = meta.rates.collect { rate -> "--rate ${rate}" }.join(' ')
+    def rate_flags = Flags.repeated('--rate', meta.rates)
     """
     export OMP_NUM_THREADS=${task.cpus}
     brb-impute-benchmark --checkpoint ${checkpoint} --tokens ${tokens} --pattern ${meta.pattern} ${rate_flags} \\

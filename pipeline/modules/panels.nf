@@ -18,8 +18,8 @@ process PANELS {
     script:
     def name = "panels.${meta.id}"
     def size_flag = meta.size ? "--size ${meta.size}" : ''
-    def checkpoint_flags = (checkpoints instanceof List ? checkpoints : [checkpoints]).collect { folder -> "--checkpoint ${folder}" }.join(' ')
-    def token_flags = (tokens instanceof List ? tokens : [tokens]).collect { folder -> "--tokens ${folder}" }.join(' ')
+    def checkpoint_flags = Flags.repeated('--checkpoint', checkpoints)
+    def token_flags = Flags.repeated('--tokens', tokens)
     def genes_flag = meta.chooser == 'list' ? "--genes ${genes}" : ''
     """
     export OMP_NUM_THREADS=${task.cpus}

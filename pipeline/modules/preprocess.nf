@@ -17,7 +17,7 @@ process PREPROCESS {
     path 'cohorts', emit: cohorts
 
     script:
-    def raw_flags = (raw instanceof List ? raw : [raw]).collect { folder -> "--raw ${folder}" }.join(' ')
+    def raw_flags = Flags.repeated('--raw', raw)
     def flags = [
         sheet ? "--samplesheet ${sheet}" : '',
         vocabulary ? "--vocabulary ${vocabulary}" : '',

@@ -13,7 +13,7 @@ process PROBE {
     tuple val(jobs), path('jobs/*', arity: '1..*'), emit: predictions
 
     script:
-    def embedding_flags = (embeddings instanceof List ? embeddings : [embeddings]).collect { file -> "--embeddings ${file}" }.join(' ')
+    def embedding_flags = Flags.repeated('--embeddings', embeddings)
     def commands = jobs.collect { job ->
         def label_flag = job.label_column ? "--label-column '${job.label_column}'" : ''
         "probe --cohorts ${cohorts} --splits ${splits}/splits.tsv ${embedding_flags} --task ${job.task} --scope '${job.scope}' ${label_flag} --seed ${settings.seed} --baselines none --out jobs/${job.id}/predictions.parquet"

@@ -14,7 +14,7 @@ process UPDATE {
 
     script:
     def api = study ? "embedded:${study}" : settings.gdc_api
-    def modality_flags = settings.modalities.tokenize(',').collect { modality -> "--modality ${modality}" }.join(' ')
+    def modality_flags = Flags.repeated('--modality', settings.modalities.tokenize(','))
     """
     brb-update --raw plans --api '${api}' --projects '${settings.projects}' ${modality_flags} --out changes
     """

@@ -10,7 +10,7 @@ workflow GEXBERT {
     ch_code     // val: map of stage to code hash
     ch_cohorts  // path(cohorts)
     ch_splits   // path(splits)
-    ch_jobs     // meta: id, task, scope, label_column
+    ch_jobs     // meta: id, task, scope, label_column, n_samples
     ch_encoders // [ meta, path(checkpoint), path(tokens) ] of GexBERT
 
     main:
@@ -44,7 +44,10 @@ workflow GEXBERT {
     )
 
     ANCHORS(
-        ch_jobs.filter { meta -> meta.task == 'survival' }.map { meta -> meta.scope },
+        ch_jobs
+            .filter { meta -> meta.task == 'survival' }
+            .toSortedList { a, b -> a.id <=> b.id }
+            .flatMap { jobs -> JobGroups.of(jobs, settings.samples_per_task) },
         ch_all.first(),
         ch_cohorts,
         ch_splits,
@@ -59,7 +62,7 @@ workflow GEXBERT {
         ch_code.map { code -> code.biomarkers }
     )
 
-    findings = PANELS.out.numbers.mix(IMPUTATION.out.numbers, ANCHORS.out.numbers, BIOMARKERS.out.numbers)
+    findings = PANELS.out.numbers.mix(IMPUTATION.out.numbers, ANCHORS.out.numbers.flatten(), BIOMARKERS.out.numbers)
 
     emit:
     findings // path(json), for the report
