@@ -54,8 +54,8 @@ def write_example(folder: Path) -> None:
     table = clinical.assign(
         sample_id=clinical[keys.PATIENT_ID].map(by_patient),
         cohort=clinical[keys.COHORT].str.removeprefix("TCGA-"),
-        age_days=clinical["age_at_diagnosis_days"],
-    )[["sample_id", "cohort", "time_days", "event", "sex", "age_days", "stage"]]
+        age_at_diagnosis_days=clinical["age_at_diagnosis_days"],
+    )[["sample_id", "cohort", "time_days", "event", "sex", "age_at_diagnosis_days", "stage"]]
     table.sort_values("sample_id").to_csv(folder / "clinical.csv", index=False)
     (folder / "samplesheet.csv").write_text(SHEET + RNASEQ_ROW, encoding="utf-8")
     (folder / "samplesheet_both.csv").write_text(SHEET + RNASEQ_ROW + METHYLATION_ROW, encoding="utf-8")

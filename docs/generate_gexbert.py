@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     findings = read_findings([options.file])
+    if options.plot and not findings.of(Panels):
+        parser.error(f"--plot is drawn from panels.json, which {options.file} is not")
     for item in findings.items:
         lines = panel_tables(item) if isinstance(item, Panels) else []
         lines += imputation_tables(item) if isinstance(item, Imputation) else []

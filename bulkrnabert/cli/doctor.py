@@ -137,17 +137,18 @@ def command(
     finish(
         out,
         f"{n_go} of {len(diagnoses)} tables are go",
-        _next(table, samplesheet, unit) if is_go else "mend what is marked above, and run it again",
+        _next(table, samplesheet, unit, clinical) if is_go else "mend what is marked above, and run it again",
         text="\n".join(render(diagnosis) for diagnosis in diagnoses),
         document=content,
     )
     return 0 if is_go else EXIT_BAD_INPUT
 
 
-def _next(table: Path | None, samplesheet: Path | None, unit: str) -> str:
+def _next(table: Path | None, samplesheet: Path | None, unit: str, clinical: Path | None) -> str:
     if table is None:
         return f"bulkrnabert preprocess --samplesheet {samplesheet} --out COHORTS"
-    return f"bulkrnabert preprocess --table {table} --unit '{unit}' --cohort NAME --out COHORTS"
+    labels = f" --clinical {clinical}" if clinical else ""
+    return f"bulkrnabert preprocess --table {table} --unit '{unit}'{labels} --cohort NAME --out COHORTS"
 
 
 def _requests(samplesheet: Path | None, wanted: DoctorRequest) -> list[DoctorRequest]:
