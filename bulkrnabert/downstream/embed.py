@@ -104,7 +104,7 @@ def embed_tokens(
 
 
 def choose_batch_size(model: PretrainedModel, device: torch.device) -> int:
-    """Samples whose activations fit a fixed budget: 32 MiB on a CPU, whose caches like it, 4 GiB on a GPU; at least 1."""
+    """Samples whose activations fit a fixed budget: 32 MiB on a CPU, 4 GiB on a GPU; at least 1."""
     config = model.network.config
     width = config.embed_dim * FLOATS_PER_POSITION
     budget = GPU_BATCH_BYTES if device.type == "cuda" else CPU_BATCH_BYTES
