@@ -48,7 +48,7 @@ workflow GEXBERT {
             .filter { meta -> meta.task == 'survival' }
             .toSortedList { a, b -> a.id <=> b.id }
             .flatMap { jobs -> JobGroups.of(jobs, settings.samples_per_task) },
-        ch_all.first(),
+        ch_all,
         ch_cohorts,
         ch_splits,
         settings.subMap(['anchor_panel', 'anchors', 'bootstrap', 'seed']),

@@ -57,6 +57,7 @@ def test_every_stub_runs(nextflow: Nextflow, repository: Path) -> None:
     everything += ["--finetune_samples_per_task", "65"]
     finished = nextflow("run", str(repository), "-profile", "test", "-stub-run", "--outdir", "out", *everything)
     assert finished.returncode == 0, finished.output
+    assert "WARN" not in finished.output
     portals = ["download/GTEX-v8.plan.json", "download/ENCODE.plan.json", "download/TCGA-SYNB.methylation.plan.json"]
     finetuned = [f"finetuned/cancer_type.pan.{kind}/predictions.parquet" for kind in ("ia3.random", "full.pretrained")]
     models = ["encoders/mojo.r0f0/config.json", "mojo/mojo.r0f1.cross_modal.json", "gexbert/anchors.pan.json"]
