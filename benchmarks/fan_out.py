@@ -1,7 +1,7 @@
 """What a fan-out over many cohorts costs beside its work, with jobs that share tasks and with a task a job.
 
     python benchmarks/fan_out.py --out /scratch/fan_out                     # Nextflow's local executor
-    python benchmarks/fan_out.py --out /scratch/fan_out --profile slurm     # on a cluster
+    python benchmarks/fan_out.py --out /scratch/fan_out --profile slurm     # on a cluster; waiting for a place counts
 
 Makes a study of 33 small cohorts, runs the pipeline on it twice (the second time with --samples_per_task 0; what comes
 before is taken from the cache) and reads the traces. The work of a job is what it takes in a process that has done one
@@ -67,11 +67,11 @@ def write_study(folder: Path, n_cohorts: int, n_patients: int, n_genes: int) -> 
 
 
 def read_tasks(trace: Path) -> Iterator[Task]:
-    """Tasks of the stages that fan out."""
+    """Tasks of the stages that fan out, also those that are the same in both ways, which the second takes from the cache."""
     with trace.open(encoding="utf-8") as handle:
         for row in csv.DictReader(handle, delimiter="\t"):
             stage = row["name"].split(" ")[0].split(":")[-1]
-            if stage in STAGES and row["status"] == "COMPLETED":
+            if stage in STAGES and row["status"] in {"COMPLETED", "CACHED"}:
                 folder = Path(row["workdir"])
                 names = NAME.findall((folder / ".command.sh").read_text(encoding="utf-8"))
                 times = JOB.findall((folder / ".command.log").read_text(encoding="utf-8"))
@@ -145,11 +145,17 @@ def report(shared: list[Task], single: list[Task]) -> None:
         "\n| tasks | stage | jobs | tasks | all, s | work, s | queued and staged a task, s | overhead a job, s |"
         " overhead / work |\n|---|---|---|---|---|---|---|---|---|\n"
     )
-    for stage in (stage for stage in STAGES if any(task.stage == stage for task in shared)):
-        runs = [[task for task in tasks if task.stage == stage] for tasks in (shared, single)]
-        work = sum(work_of(*runs).values())
-        describe("shared", stage, runs[0], work)
-        describe("a task a job", stage, runs[1], work)
+    ways = {"shared": shared, "a task a job": single}
+    work = {
+        stage: sum(work_of(*([task for task in tasks if task.stage == stage] for tasks in ways.values())).values())
+        for stage in STAGES
+        if any(task.stage == stage for task in shared)
+    }
+    for stage, seconds in work.items():
+        for way, tasks in ways.items():
+            describe(way, stage, [task for task in tasks if task.stage == stage], seconds)
+    for way, tasks in ways.items():
+        describe(way, "all", tasks, sum(work.values()))
 
 
 if __name__ == "__main__":
