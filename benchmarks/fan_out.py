@@ -67,7 +67,7 @@ def write_study(folder: Path, n_cohorts: int, n_patients: int, n_genes: int) -> 
 
 
 def read_tasks(trace: Path) -> Iterator[Task]:
-    """Tasks of the stages that fan out, also those that are the same in both ways, which the second takes from the cache."""
+    """Tasks of the stages that fan out; those that are the same in both ways come from the cache the second time."""
     with trace.open(encoding="utf-8") as handle:
         for row in csv.DictReader(handle, delimiter="\t"):
             stage = row["name"].split(" ")[0].split(":")[-1]
