@@ -68,7 +68,15 @@ def parse_java_version(text: str) -> int | None:
 def programs(name: str, path: str) -> list[Path]:
     """Every executable of a name on a search path, in order."""
     candidates = [Path(folder) / name for folder in path.split(os.pathsep) if folder]
-    return [program for program in candidates if program.is_file() and os.access(program, os.X_OK)]
+    return [program for program in candidates if is_program(program)]
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file can be read and run; not so in a folder that the user may not look into."""
+    try:
+        return path.is_file() and os.access(path, os.R_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def find_nextflow(root: Path, environ: Mapping[str, str]) -> Nextflow | None:
@@ -118,7 +126,7 @@ def find_java(root: Path, environ: Mapping[str, str], newest: int | None) -> Pat
     in_homes = [Path(home) / "bin" / "java" for home in homes if home]
     named = [Path(command) for command in [environ.get("JAVA_CMD")] if command]
     for program in [*in_homes[:1], *named, *in_homes[1:], *programs("java", environ.get("PATH", ""))]:
-        if not program.is_file():
+        if not is_program(program):
             continue
         version = java_version(root, program, environ)
         if version is not None and OLDEST_JAVA <= version <= (newest or version):

@@ -271,6 +271,12 @@ def fake_java(home: Path, version: str) -> Path:
     return executable(home / "bin" / "java", f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
 
 
+def test_a_folder_on_path_that_cannot_be_looked_into_is_passed_over(tmp_path: Path) -> None:
+    # Root may look into any folder, but no name may be as long as this one: the same OSError from the same call.
+    there = executable(tmp_path / "bin" / "nextflow", OFFICIAL.format(version="25.04.4"))
+    assert engine.programs("nextflow", f"{tmp_path / ('n' * 300)}:{there.parent}") == [there]
+
+
 def test_the_first_fit_java_is_taken(clone: Path, tmp_path: Path) -> None:
     old, new, fit = (
         fake_java(tmp_path / name, version) for name, version in [("8", "1.8.0_1"), ("25", "25"), ("21", "21.0.8")]
