@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,5 +86,5 @@ def _words(value: str | None) -> str | None:
 
 def _find_links(value: str) -> str:
     """uv takes commas where pip takes blanks, and stops at a folder that is not there where pip goes on."""
-    places = [place for place in value.split() if "://" in place or Path(place).expanduser().exists()]
+    places = [place for place in value.split() if "://" in place or os.access(Path(place).expanduser(), os.R_OK)]
     return ",".join(places)
