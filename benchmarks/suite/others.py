@@ -466,8 +466,8 @@ OVERHEAD = Benchmark(
     name="overhead",
     group="pipeline",
     title="Overhead of tasks",
-    about="From the trace of a pipeline run (`--trace FILE`): of each task the time from its start to its end, and "
-    "how much of it its command ran.",
+    about="From the trace of a pipeline run (`--trace FILE`), of `fan_out.py` on SLURM here: of each task the time "
+    "from its submission to its end, and how much of it its command ran.",
     stage="cost",
     files=("trace_overhead.py",),
     cases=_overhead_cases,
