@@ -41,12 +41,14 @@ def profile_findings(cohorts: Cohorts, new_cohorts: set[str]) -> list[NewCohort]
     for name in sorted(new_cohorts & set(names)):
         found = _median_correlation(ranks, names == name, np.isin(names, old))
         n = int((names == name).sum())
+        passes = found >= needed
         reason = (
             f"the profiles of {name} correlate with those of the other cohorts by {found:.2f} (median of {n} samples),"
-            f" {needed:.2f} is needed and {min(of_old.values()):.2f} is the lowest among the others: are its values and"
-            " gene ids right?"
+            f" {needed:.2f} is needed and {min(of_old.values()):.2f} is the lowest among the others"
         )
-        findings.append(NewCohort(name, METRIC, n, found, None, None, needed, found >= needed, reason))
+        if not passes:
+            reason += ": are its values and gene ids right?"
+        findings.append(NewCohort(name, METRIC, n, found, None, None, needed, passes, reason))
     return findings
 
 
