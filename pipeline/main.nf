@@ -90,13 +90,17 @@ workflow {
     workflow.onComplete = {
         file("${outdir}/pipeline_info").mkdirs()
         file("${outdir}/pipeline_info/run.json").text = RunOutcome.facts(workflow, settings)
+        if (workflow.success && !workflow.stubRun && outdir.resolve('report.html').exists()) {
+            def cost = RunCost.command(settings, outdir, moduleDir)
+            def totals = RunCost.add(cost, outdir)
+            log.info("What it took: ${totals ?: cost.join(' ')}")
+        }
         if (workflow.success && is_retraining) {
             log.info("Done in ${workflow.duration}. ${Champion.outcome(outdir)}")
         }
         else if (workflow.success) {
             def own_mlflow = file("${moduleDir}/../.venv/bin/mlflow").toAbsolutePath().normalize()
             log.info("Done in ${workflow.duration}. Report: ${outdir}/report.html")
-            log.info("What it took: bulkrnabert cost --trace ${outdir}/pipeline_info/trace.tsv --gpus ${settings.gpus} --summary ${outdir}/cohorts/summary.json --report ${outdir}/report.html --out ${outdir}/cost.json")
             log.info("All numbers in MLflow, at http://127.0.0.1:5000 after: cd ${outdir}/mlflow && ${own_mlflow.exists() ? own_mlflow : 'mlflow'} server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts --port 5000")
         }
         else if (!workflow.errorReport) {

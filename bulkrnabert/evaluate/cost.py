@@ -85,7 +85,9 @@ class Spent:
 
     Attributes:
         n_failed: Attempts that did not complete; their hours count.
-        n_cached: Tasks of an earlier run; they took nothing now.
+        n_cached: Tasks of an earlier run; they took nothing now and are in no other sum here but the next.
+        earlier_cpu_hours: Reserved hours of those, when they ran.
+        earlier_gpu_hours: Likewise.
         price: None without prices.
     """
 
@@ -94,6 +96,8 @@ class Spent:
     n_tasks: int
     n_failed: int
     n_cached: int
+    earlier_cpu_hours: float
+    earlier_gpu_hours: float
     cpu_hours: float
     cpu_hours_used: float
     gpu_hours: float
@@ -157,8 +161,8 @@ def cost_of(
 
 def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, prices: Prices | None) -> Spent:
     ran = [task for task in tasks if task.status != CACHED]
-    cpu_hours = sum(task.cpus * task.wall_s for task in ran) / 3600
-    gpu_hours = sum(n_gpus * task.wall_s for task in ran if task.stage in GPU_STAGES) / 3600
+    cached = [task for task in tasks if task.status == CACHED]
+    cpu_hours, gpu_hours = _cpu_hours(ran), n_gpus * _hours_with_gpus(ran)
     gb_hours = sum(task.memory * task.wall_s for task in ran) / 3600 / _BYTES["GB"]
     price = None
     if prices is not None:
@@ -168,7 +172,9 @@ def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, pr
         cohort=cohort,
         n_tasks=len(ran),
         n_failed=sum(task.status != COMPLETED for task in ran),
-        n_cached=len(tasks) - len(ran),
+        n_cached=len(cached),
+        earlier_cpu_hours=_cpu_hours(cached),
+        earlier_gpu_hours=n_gpus * _hours_with_gpus(cached),
         cpu_hours=cpu_hours,
         cpu_hours_used=sum(task.cpu_share * task.wall_s for task in ran) / 3600,
         gpu_hours=gpu_hours,
@@ -178,6 +184,14 @@ def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, pr
         gb_written=sum(task.n_written for task in ran) / _BYTES["GB"],
         price=price,
     )
+
+
+def _cpu_hours(tasks: Sequence[TracedTask]) -> float:
+    return sum(task.cpus * task.wall_s for task in tasks) / 3600
+
+
+def _hours_with_gpus(tasks: Sequence[TracedTask]) -> float:
+    return sum(task.wall_s for task in tasks if task.stage in GPU_STAGES) / 3600
 
 
 def _cohort_of(tag: str, cohorts: Sequence[str]) -> str:

@@ -35,8 +35,15 @@ def render_short_cost(cost: dict[str, Any]) -> str:
     parts.append(f"at most {total['peak_memory_gb']:.1f} GB of memory")
     if cost["prices"]:
         parts.append(f"{total['price']:.2f} {cost['prices']['currency']}")
-    words = f"{', '.join(parts)} in {total['n_tasks']:,} tasks, {total['n_failed']:,} of them failed"
+    words = f"{', '.join(parts)} in {_tasks(total['n_tasks'])}, {total['n_failed']:,} of them failed"
+    if total["n_cached"]:
+        words += f"; {_tasks(total['n_cached'])} of earlier runs took {total['earlier_cpu_hours']:.2f} CPU hours"
+        words += f" and {total['earlier_gpu_hours']:.2f} GPU hours" if total["earlier_gpu_hours"] else ""
     return f'<p class="cost-line"><b>Time and cost:</b> {escape(words)}; <a href="#cost">by stage and cohort</a>.</p>'
+
+
+def _tasks(n: int) -> str:
+    return f"{n:,} task{'s' * (n != 1)}"
 
 
 def _put(html: str, begin: str, end: str, text: str, page: Path) -> str:

@@ -52,10 +52,11 @@ def _left_out(summary: CohortsSummary, small_cells: int) -> list[str]:
     if not by_rule:
         return []
     ranked = sorted(by_rule.items(), key=lambda item: -item[1])
-    lines = [f"{format_count(n, small_cells)}: {name_of_rule(rule)}" for rule, n in ranked[:MAX_REASONS]]
-    others = sum(n for _, n in ranked[MAX_REASONS:])
+    n_shown = len(ranked) if len(ranked) == MAX_REASONS + 1 else MAX_REASONS
+    lines = [f"{format_count(n, small_cells)}: {name_of_rule(rule)}" for rule, n in ranked[:n_shown]]
+    others = sum(n for _, n in ranked[n_shown:])
     if others:
-        lines.append(f"{format_count(others, small_cells)}: {len(ranked) - MAX_REASONS} other reasons")
+        lines.append(f"{format_count(others, small_cells)}: {len(ranked) - n_shown} other reasons")
     return [f"{format_count(sum(by_rule.values()), small_cells)} left out", *lines]
 
 

@@ -70,10 +70,20 @@ def test_no_encoder_saw_the_patients_it_is_judged_on(run: Run) -> None:
     assert seen == {0}
 
 
+def test_what_it_took_is_in_the_report(run: Run) -> None:
+    out = run.nextflow.folder / "out"
+    total = json.loads((out / "cost.json").read_text())["total"]
+    assert total["n_tasks"] == len(run.finished.trace("out")) and total["cpu_hours"] > 0
+    assert f"What it took: {total['n_tasks']} tasks (0 failed, 0 from the cache): " in run.finished.output
+    assert "<b>Time and cost:</b>" in (out / "report.html").read_text()
+
+
 def test_unchanged_resume_is_wholly_cached(run: Run) -> None:
     finished = run.again()
     assert finished.returncode == 0, finished.output
     assert finished.executed("out") == ["FINGERPRINT"]
+    total = json.loads((run.nextflow.folder / "out" / "cost.json").read_text())["total"]
+    assert total["n_tasks"] == 1 and total["earlier_cpu_hours"] > total["cpu_hours"]
 
 
 def test_editing_the_report_runs_the_report_alone(run: Run) -> None:

@@ -73,6 +73,7 @@ def test_by_hand(trace: Path) -> None:
     cost = cost_of(read_trace(trace), 2, PRICES, ["TCGA-A", "TCGA-B"])
     total = cost["total"]
     assert (total["n_tasks"], total["n_failed"], total["n_cached"]) == (4, 1, 1)
+    assert (total["earlier_cpu_hours"], total["earlier_gpu_hours"]) == (5.0, 0.0)
     assert total["cpu_hours"] == pytest.approx(1 + 4 * 0.5 + 4 * 2 + 0.5)
     assert total["cpu_hours_used"] == pytest.approx(0.5 + 3 * 0.5 + 3.5 * 2 + 0.5)
     assert total["gpu_hours"] == pytest.approx(2 * 2.5)
@@ -106,6 +107,7 @@ def test_the_command(trace: Path, tmp_path: Path, repository: Path, capfd: pytes
     assert capfd.readouterr().out.startswith("4 tasks (1 failed, 1 from the cache): 11.50 CPU hours, 2.50 GPU hours")
     assert json.loads((tmp_path / "cost.json").read_text())["prices"]["name"] == "example prices, replace them"
     html = page.read_text()
+    assert '<td class="num">1</td><td class="num">5.00</td>' in html
     assert html.count('<th scope="row">PRETRAIN</th>') == 1 and "later" not in html and html.endswith("</body>")
     page.write_text("<body></body>")
     assert _run([*arguments, "--report", str(page)]) == 2

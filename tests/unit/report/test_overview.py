@@ -122,6 +122,15 @@ def test_small_counts_of_the_flow_are_hidden() -> None:
     assert found.steps[0].leaving == ["15 left out", "<10: FFPE sample", "<10: not a tumour sample"]
 
 
+def test_reasons_that_are_few_are_put_together() -> None:
+    rejected = [{"cohort": "A", "rule": f"rule{number}", "n": 9 - number} for number in range(7)]
+    for n, last in ((6, "4: rule5"), (7, "7: 2 other reasons")):
+        given = inputs()
+        summary = artefacts.CohortsSummary.model_validate({**given.summary.model_dump(), "rejected": rejected[:n]})
+        leaving = flow.build_flow(replace(given, summary=summary), "cohort", 0).steps[0].leaving
+        assert (len(leaving), leaving[-1]) == (7, last)
+
+
 def test_nothing_left_out_is_no_box() -> None:
     given = inputs()
     summary = given.summary.model_copy(update={"rejected": []})
