@@ -64,8 +64,8 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
         f" ({total['n_failed']} failed, {total['n_cached']} from the cache):"
         f" {total['cpu_hours']:.2f} CPU hours, {total['gpu_hours']:.2f} GPU hours, at most"
         f" {total['peak_memory_gb']:.1f} GB"
-        + (f"; those from the cache {total['earlier_cpu_hours']:.2f} CPU hours, earlier" if total["n_cached"] else "")
-        + ("" if cost["prices"] is None else f"; {total['price']:.2f} {cost['prices']['currency']}")
+        + ("" if cost["prices"] is None else f", {total['price']:.2f} {cost['prices']['currency']}")
+        + (f"; those of earlier runs {total['earlier_cpu_hours']:.2f} CPU hours" if total["n_cached"] else "")
     )
     finish(
         out,
