@@ -44,8 +44,8 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, page: Path | None, out: Path) -> None:
     """Add up what a finished run took: CPU hours, GPU hours, peak memory and bytes, by stage and cohort.
 
-    The trace is complete only when the run has ended, so this comes after it. Hours are those reserved (cores times
-    time), of every attempt. Writes OUT (cost.json) and, with --report, the tables into the page.
+    A run does so by itself at its end, when the trace is complete; by hand for other prices, or results in a bucket.
+    Hours are those reserved (cores times time), of every attempt. Writes OUT (cost.json) and, with --report, the tables into the page.
     """
     from bulkrnabert.evaluate.artefacts import read_summary
     from bulkrnabert.evaluate.cost import Prices, cost_of, read_trace
