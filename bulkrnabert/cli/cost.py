@@ -45,7 +45,8 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
     """Add up what a finished run took: CPU hours, GPU hours, peak memory and bytes, by stage and cohort.
 
     A run does so by itself at its end, when the trace is complete; by hand for other prices, or results in a bucket.
-    Hours are those reserved (cores times time), of every attempt. Writes OUT (cost.json) and, with --report, the tables into the page.
+    Hours are those reserved (cores times time), of every attempt. Writes OUT (cost.json) and,
+    with --report, the tables into the page.
     """
     from bulkrnabert.evaluate.artefacts import read_summary
     from bulkrnabert.evaluate.cost import Prices, cost_of, read_trace
