@@ -99,9 +99,8 @@ workflow {
             log.info("Done in ${workflow.duration}. ${Champion.outcome(outdir)}")
         }
         else if (workflow.success) {
-            def own_mlflow = file("${moduleDir}/../.venv/bin/mlflow").toAbsolutePath().normalize()
             log.info("Done in ${workflow.duration}. Report: ${outdir}/report.html")
-            log.info("All numbers in MLflow, at http://127.0.0.1:5000 after: cd ${outdir}/mlflow && ${own_mlflow.exists() ? own_mlflow : 'mlflow'} server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts --port 5000")
+            log.info("All numbers in MLflow, at http://127.0.0.1:5000 after: cd ${outdir}/mlflow && ${RunOutcome.program('mlflow', moduleDir)} server --backend-store-uri sqlite:///mlflow.db --artifacts-destination ./mlartifacts --port 5000")
         }
         else if (!workflow.errorReport) {
             log.info("The run was interrupted. The same command with -resume goes on from here.")

@@ -1,4 +1,3 @@
-import java.nio.file.Files
 import java.nio.file.FileSystems
 import java.nio.file.Path
 
@@ -7,10 +6,9 @@ class RunCost {
 
     /** The command, as words. */
     static List<String> command(Map settings, Path outdir, Path pipeline) {
-        def own = pipeline.resolve('../.venv/bin/bulkrnabert').toAbsolutePath().normalize()
         def prices = settings.prices ? ['--prices', nextflow.Nextflow.file(settings.prices).toAbsolutePath()] : []
         return [
-            Files.isExecutable(own) ? own : 'bulkrnabert', 'cost', '--trace', outdir.resolve('pipeline_info/trace.tsv'),
+            RunOutcome.program('bulkrnabert', pipeline), 'cost', '--trace', outdir.resolve('pipeline_info/trace.tsv'),
             '--gpus', settings.gpus, '--summary', outdir.resolve('cohorts/summary.json'), *prices,
             '--report', outdir.resolve('report.html'), '--out', outdir.resolve('cost.json')
         ].collect { word -> word.toString() }

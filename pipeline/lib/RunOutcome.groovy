@@ -19,6 +19,12 @@ class RunOutcome {
         return nearest && java.nio.file.Files.isDirectory(nearest) && java.nio.file.Files.isWritable(nearest)
     }
 
+    /** A program of the clone's own environment, or its bare name where there is none. */
+    static String program(String name, java.nio.file.Path pipeline) {
+        def own = pipeline.resolve("../.venv/bin/${name}".toString()).toAbsolutePath().normalize()
+        return java.nio.file.Files.isExecutable(own) ? own.toString() : name
+    }
+
     /** What `bulkrnabert crate` says about the run, as JSON. */
     static String facts(Object workflow, Map settings) {
         return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson([

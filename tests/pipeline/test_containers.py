@@ -31,21 +31,29 @@ class Engine:
     image: str
 
     @property
+    def network_option(self) -> str:
+        """No network at run time, not even a bridge."""
+        return "--net --network none" if self.name == "apptainer" else "--network=none"
+
+    @property
     def without_network(self) -> str:
-        """Configuration of Nextflow: no network at run time, not even a bridge."""
-        if self.name == "apptainer":
-            return "apptainer.runOptions = '--net --network none'\n"
-        return "podman.runOptions = '--user=0:0 --network=none'\ndocker.runOptions = '-u 0:0 --network=none'\n"
+        """Configuration of Nextflow, with what it takes to run as root."""
+        users = {"podman": "--user=0:0 ", "docker": "-u 0:0 ", "apptainer": ""}
+        return f"{self.name}.runOptions = '{users[self.name]}{self.network_option}'\n"
 
     def inside(self, *command: str, user: str | None = None) -> str:
         """Standard output of a command in a container that can write to /tmp only."""
         if self.name == "apptainer":
-            options = ["exec", "--containall", "--net", "--network", "none"]
+            options = ["exec", "--containall"]
         else:
-            options = ["run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp"]
+            options = ["run", "--rm", "--read-only", "--tmpfs=/tmp"]
             options += [f"--user={user}"] if user else []
         finished = subprocess.run(
-            [self.name, *options, self.image, *command], capture_output=True, text=True, timeout=300, check=False
+            [self.name, *options, *self.network_option.split(), self.image, *command],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout.strip()
@@ -140,7 +148,7 @@ def test_scripts_run_in_the_container_however_it_is_started(
     assert "furlongs" in finished.output[finished.output.rindex("The run stopped.") :]
     wrappers = [path.read_text() for path in (launch / "work").glob("*/*/.command.run")]
     started = "apptainer exec" if engine.name == "apptainer" else f"{engine.name} run"
-    assert wrappers and all(started in text and "--network" in text for text in wrappers)
+    assert wrappers and all(started in text and engine.network_option in text for text in wrappers)
 
 
 @pytest.mark.slow
