@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from bulkrnabert import keys
 from bulkrnabert.data.tokens import read_gene_list
 from bulkrnabert.errors import DataError, PortalError
 from bulkrnabert.evaluate.promotion import Decision
-from bulkrnabert.evaluate.tracking import import_mlflow, make_experiment
+from bulkrnabert.evaluate.tracking import delete_other_runs, import_mlflow, make_experiment
 from bulkrnabert.logs import hide_credentials
 from bulkrnabert.provenance import package_version, sha256_file, sha256_lines, write_json
 
@@ -98,7 +99,8 @@ def follow_decision(
     client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     try:
         experiment_id = make_experiment(client, name)
-        _make_model(client, name)
+        with _done_already("RESOURCE_ALREADY_EXISTS"):
+            client.create_registered_model(name, description="Encoders of bulk RNA-seq; for research.")
         champion = _version_of_alias(client, name, CHAMPION)
         if champion is None:
             champion = _register(client, experiment_id, name, ours, {"role": CHAMPION})
@@ -121,13 +123,15 @@ def follow_decision(
     logger.info("%s in %s: champion is version %s, challenger was version %s", name, shown, now, challenger)
 
 
-def _make_model(client: Any, name: str) -> None:
+@contextmanager
+def _done_already(error_code: str) -> Iterator[None]:
+    """Pass over the error by which the registry says that what was asked is so already."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description="Encoders of bulk RNA-seq; for research.")
+        yield
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != error_code:
             raise
 
 
@@ -139,9 +143,9 @@ def _version_of_alias(client: Any, name: str, alias: str) -> str | None:
 
 def _register(client: Any, experiment_id: str, name: str, serving: Serving, tags: dict[str, str]) -> str:
     """The version of a model; made where the registry does not have these weights yet."""
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if version.tags.get(WEIGHTS_TAG) == serving.sha256:
-            return str(version.version)
+    found = _versions_of(client, name, serving)
+    if found:
+        return found[0]
     run = client.create_run(experiment_id, tags={WEIGHTS_TAG: serving.sha256, **tags}, run_name=tags["role"])
     run_id = run.info.run_id
     for folder in serving.encoders:
@@ -155,7 +159,18 @@ def _register(client: Any, experiment_id: str, name: str, serving: Serving, tags
     made = client.create_model_version(
         name, source=f"{run.info.artifact_uri}/{MODEL_FOLDER}", run_id=run_id, tags={WEIGHTS_TAG: serving.sha256}
     )
+    # The answer to either request may have been lost, and the request sent once more: one run and one version stay.
+    delete_other_runs(client, experiment_id, WEIGHTS_TAG, serving.sha256, [run_id])
+    for version in _versions_of(client, name, serving):
+        if version != str(made.version):
+            with _done_already("RESOURCE_DOES_NOT_EXIST"):
+                client.delete_model_version(name, version)
     return str(made.version)
+
+
+def _versions_of(client: Any, name: str, serving: Serving) -> list[str]:
+    found = client.search_model_versions(f"name = '{name}'")
+    return [str(version.version) for version in found if version.tags.get(WEIGHTS_TAG) == serving.sha256]
 
 
 def _describe(folder: Path, encoder: Path, run_id: str) -> list[Path]:

@@ -14,8 +14,8 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ RECEIPT = "mlflow_run.json"
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
 IMPORT_TAG = "brb.import"
 MAX_METRICS_PER_BATCH = 1000
+MAX_RUNS_FOUND = 50_000
 MAX_PARAMS_PER_BATCH = 100
 MAX_PARAM_LENGTH = 6000
 MAX_KEY_LENGTH = 250
@@ -93,18 +94,23 @@ class _Contents:
 
 @dataclass(frozen=True)
 class _Store:
-    """Where runs go: an MLflow client, the experiment, and the folder for artefacts (None: the server takes them)."""
+    """Where runs go: an MLflow client, the experiment, and the folder for artefacts (None: the server takes them).
+
+    `made` are the ids of the runs that were started here.
+    """
 
     client: Any
     experiment_id: str
     artifacts: Path | None
     import_sha256: str
+    made: list[str] = field(default_factory=list)
 
     def start(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         all_tags = {**tags, IMPORT_TAG: self.import_sha256}
         if parent is not None:
             all_tags["mlflow.parentRunId"] = parent
-        return str(self.client.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id)
+        self.made.append(str(self.client.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id))
+        return self.made[-1]
 
     def log(self, run_id: str, params: Mapping[str, str], metrics: Sequence[tuple[str, float, int]]) -> None:
         """Log parameters and (name, value, step) triples in batches of the size that MLflow takes."""
@@ -337,9 +343,18 @@ def make_experiment(client: Any, experiment: str) -> str:
     return str(found.experiment_id)
 
 
-def _delete_earlier_import(client: Any, experiment_id: str, import_sha256: str) -> None:
-    for run in client.search_runs([experiment_id], f"tags.`{IMPORT_TAG}` = '{import_sha256}'", max_results=50000):
-        client.delete_run(run.info.run_id)
+def delete_other_runs(client: Any, experiment_id: str, tag: str, value: str, keep: Collection[str]) -> None:
+    """Delete the runs of an experiment whose tag has the value, but for those to keep.
+
+    MLflow's client sends a request once more where the connection breaks before the answer; a run that the first one
+    made is then there beside the second one's, and nobody knows its id.
+    """
+    found = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=MAX_RUNS_FOUND)
+    others = [run.info.run_id for run in found if run.info.run_id not in keep]
+    for run_id in others:
+        client.delete_run(run_id)
+    if others:
+        logger.info("MLflow: %d runs of an earlier or interrupted try deleted", len(others))
 
 
 def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
@@ -369,8 +384,8 @@ def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
 def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri: str, patience_s: float = 0.0) -> None:
     """Send the runs to an MLflow server and write a receipt; an earlier import of the same run is replaced.
 
-    A server that goes away in the middle is waited for, and the import begins again: what came of the broken one is
-    found by its key and deleted, so that nothing is there twice and nothing is missing.
+    A server that goes away in the middle is waited for, and the import begins again. What earlier tries left is found
+    by its key and deleted when all of the new one is there, so that nothing is there twice and nothing is missing.
 
     Args:
         tracked: The files of the run.
@@ -389,8 +404,9 @@ def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri
 
     def send() -> str:
         store = _Store(client, make_experiment(client, experiment), None, contents.sha256)
-        _delete_earlier_import(client, store.experiment_id, store.import_sha256)
-        return _log_everything(store, contents)
+        run_id = _log_everything(store, contents)
+        delete_other_runs(client, store.experiment_id, IMPORT_TAG, store.import_sha256, store.made)
+        return run_id
 
     try:
         run_id = keep_trying(send, patience_s, shown)

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from bulkrnabert.errors import PortalError
-from bulkrnabert.evaluate.tracking import MAX_METRICS_PER_BATCH, clean_name, import_mlflow, keep_trying, make_experiment
+from bulkrnabert.evaluate.tracking import (
+    MAX_METRICS_PER_BATCH,
+    clean_name,
+    delete_other_runs,
+    import_mlflow,
+    keep_trying,
+    make_experiment,
+)
 from bulkrnabert.logs import hide_credentials
 
 logger = logging.getLogger(__name__)
@@ -87,7 +94,9 @@ def _find_run(client: Any, experiment: str, name: str) -> str:
         client.update_run(run_id, status="RUNNING")
         return run_id
     tags = {KEY_TAG: key, BYTES_TAG: "0", "stage": "pretrain"}
-    return str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    delete_other_runs(client, experiment_id, KEY_TAG, key, [run_id])
+    return run_id
 
 
 def _send_new(client: Any, run_id: str, records: Path) -> str:

@@ -14,6 +14,7 @@ from bulkrnabert.errors import DataError, PortalError
 from bulkrnabert.evaluate.champion import find_serving, follow_decision
 from bulkrnabert.evaluate.promotion import Decision, Judgement
 from bulkrnabert.evaluate.tracking import import_mlflow
+from tests.unit.evaluate.mlflow_servers import losing_answers, serve
 
 
 def decision(promote: bool) -> Decision:
@@ -69,3 +70,23 @@ def test_what_cannot_be_registered(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 0.0)
     with pytest.raises(PortalError, match="repeat the same command when the server is up"):
         follow_decision("http://127.0.0.1:9", "bulk", [run], [run], decision(True), tmp_path)
+
+
+@pytest.mark.slow
+def test_answers_that_get_lost_leave_one_version_a_model(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"run{number}", float(number)) for number in range(2)]
+    with serve(tmp_path / "store") as server:
+        with losing_answers(server) as (address, lost):
+            for _ in range(2):
+                follow_decision(address, "bulk", [runs[0]], [runs[1]], decision(True), tmp_path)
+        assert [path for path in lost if path.endswith("/model-versions/create")]
+        client = import_mlflow().MlflowClient(tracking_uri=server, registry_uri=server)
+        aliases = aliases_of(client)
+        assert aliases["champion"] == aliases["challenger"] != aliases["previous_champion"]
+        assert {one.version for one in client.search_model_versions("name = 'bulk'")} == set(aliases.values())
+        (experiment,) = (one for one in client.search_experiments() if one.name == "bulk")
+        found = client.search_runs([experiment.experiment_id])
+        assert sorted((run.info.status, run.data.tags["role"]) for run in found) == [
+            ("FINISHED", "challenger"),
+            ("FINISHED", "champion"),
+        ]

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +16,7 @@ import requests
 
 from bulkrnabert.errors import DataError, PortalError
 from bulkrnabert.evaluate import artefacts, tracking
+from tests.unit.evaluate.mlflow_servers import serve
 
 pytest.importorskip("mlflow")
 
@@ -158,43 +151,12 @@ def test_a_server_that_is_away(study: Any, tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "out").exists()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """The documented command, as a user would start it, on a free port."""
-    port = free_port()
-    line = tracking.server_command(str(folder)).replace("--port 5000", f"--port {port}")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    process = subprocess.Popen(["bash", "-c", line], env=environment, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                if requests.get(f"{address}/health", timeout=2).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.5)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
-
-
 @pytest.mark.slow
 def test_a_moved_folder_opens_in_a_real_server(folder: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved here"
     shutil.copytree(folder, moved)
     run_id = json.loads((moved / "mlflow_run.json").read_text())["run_id"]
-    with server(moved) as address:
+    with serve(moved) as address:
         listed = requests.get(f"{address}/api/2.0/mlflow/artifacts/list", params={"run_id": run_id}, timeout=20).json()
         assert {item["path"] for item in listed["files"]} == {"metrics.json", "report.html"}
         page = requests.get(f"{address}/get-artifact", params={"run_id": run_id, "path": "report.html"}, timeout=20)
@@ -209,7 +171,7 @@ def test_a_moved_folder_opens_in_a_real_server(folder: Path, tmp_path: Path) -> 
 def test_a_server_takes_a_run_and_a_second_import_replaces_the_first(study: Any, tmp_path: Path) -> None:
     few = replace(tracked_run(study), checkpoints=study.checkpoints[:2])
     (tmp_path / "store").mkdir()
-    with server(tmp_path / "store") as address:
+    with serve(tmp_path / "store") as address:
         for _ in range(2):
             tracking.send_to_server(few, tmp_path / "out", "shared", address)
         receipt = json.loads((tmp_path / "out" / "mlflow_run.json").read_text())

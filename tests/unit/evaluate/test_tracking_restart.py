@@ -1,13 +1,8 @@
-"""Many jobs send to one MLflow server while it is killed and started again: nothing is lost, nothing is there twice."""
+"""A server that is killed and started again, a connection that loses answers: nothing is lost or there twice."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,45 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from bulkrnabert.evaluate import tracking
 from bulkrnabert.evaluate.tracking import import_mlflow
 from bulkrnabert.evaluate.tracking_live import follow_records
+from tests.unit.evaluate.mlflow_servers import Server, losing_answers, serve
 
 pytest.importorskip("mlflow")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 N_JOBS = 6
 PATIENCE_S = 300.0
-
-
-class Server:
-    """The documented command on one port, killed without notice and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
-        self._line = tracking.server_command(str(folder)).replace("--port 5000", f"--port {port}")
-
-    def start(self) -> None:
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        self._process = subprocess.Popen(["bash", "-c", self._line], env=environment, start_new_session=True)
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            try:
-                if requests.get(f"{self.address}/health", timeout=5).ok:
-                    return
-            except requests.RequestException:
-                time.sleep(0.5)
-        raise AssertionError("the server did not start")
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(60)
 
 
 def test_imports_and_a_training_outlive_a_server_that_is_killed(study: Any, tmp_path: Path) -> None:
@@ -112,6 +79,25 @@ def test_imports_and_a_training_outlive_a_server_that_is_killed(study: Any, tmp_
         assert {point.step for point in client.get_metric_history(live_id, "train/loss")} == set(range(1, 41))
     finally:
         server.kill()
+
+
+def test_answers_that_get_lost_leave_nothing_twice(study: Any, tmp_path: Path) -> None:
+    """MLflow's client sends such a request again by itself, and what the first one made is there already."""
+    tracked = tracking.TrackedRun(study.metrics, study.checkpoints[:1], study.predictions, study.run, None)
+    records = tmp_path / "records.jsonl"
+    records.write_text(json.dumps({"kind": "summary", "step": 3, "loss": 0.5}) + "\n")
+    with serve(tmp_path / "store") as server:
+        with losing_answers(server) as (address, lost):
+            for _ in range(2):
+                tracking.send_to_server(tracked, tmp_path / "out", "shared", address, PATIENCE_S)
+            live_id = follow_records(records, address, "shared", "live", patience_s=PATIENCE_S)
+        assert [path for path in lost if path.endswith("/runs/create")]
+        client = import_mlflow().MlflowClient(tracking_uri=server)
+        ids = {one.name: one.experiment_id for one in client.search_experiments()}
+        imported = client.search_runs([ids["shared"]])
+        assert {run.info.status for run in imported} == {"FINISHED"}
+        assert len(imported) == len({run.info.run_name for run in imported}) == 1 + 1 + 7 + 1
+        assert [(point.step, point.value) for point in client.get_metric_history(live_id, "summary/loss")] == [(3, 0.5)]
 
 
 def _n_runs(client: Any) -> int:
