@@ -49,7 +49,7 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
     with --report, the tables into the page.
     """
     from bulkrnabert.evaluate.artefacts import read_summary
-    from bulkrnabert.evaluate.cost import Prices, cost_of, read_trace
+    from bulkrnabert.evaluate.cost import Prices, cost_of, format_hours, read_trace
     from bulkrnabert.provenance import require_writable, write_json
     from bulkrnabert.report.cost import insert_cost
 
@@ -63,10 +63,10 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
     text = (
         f"{total['n_tasks']} task{'s' * (total['n_tasks'] != 1)}"
         f" ({total['n_failed']} failed, {total['n_cached']} from the cache):"
-        f" {total['cpu_hours']:.2f} CPU hours, {total['gpu_hours']:.2f} GPU hours, at most"
+        f" {format_hours(total['cpu_hours'])} CPU hours, {format_hours(total['gpu_hours'])} GPU hours, at most"
         f" {total['peak_memory_gb']:.1f} GB"
         + ("" if cost["prices"] is None else f", {total['price']:.2f} {cost['prices']['currency']}")
-        + (f"; those of earlier runs {total['earlier_cpu_hours']:.2f} CPU hours" if total["n_cached"] else "")
+        + (f"; those of earlier runs {format_hours(total['earlier_cpu_hours'])} CPU hours" if total["n_cached"] else "")
     )
     finish(
         out,

@@ -186,6 +186,11 @@ def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, pr
     )
 
 
+def format_hours(hours: float) -> str:
+    """Two decimals, and one more below 0.1: the stages of a demo take seconds."""
+    return f"{hours:.{3 if 0 < hours < 0.1 else 2}f}"
+
+
 def _cpu_hours(tasks: Sequence[TracedTask]) -> float:
     return sum(task.cpus * task.wall_s for task in tasks) / 3600
 

@@ -23,7 +23,7 @@ from bulkrnabert.evaluate.artefacts import (
     read_run,
     read_summary,
 )
-from bulkrnabert.evaluate.cost import cost_of, read_trace
+from bulkrnabert.evaluate.cost import cost_of, format_hours, read_trace
 from bulkrnabert.evaluate.crate import RUN_JSON, SUMMARY_OF_COHORTS, read_results
 from bulkrnabert.train import card as parts
 from bulkrnabert.train.card import Card
@@ -293,8 +293,9 @@ def _cost_text(records: RunRecords) -> str:
     if total is None:
         return f"{WHOLE_RUN}: its records have no trace that hours can be counted from."
     return (
-        f"{WHOLE_RUN}, all models and baselines together: {total['cpu_hours']:.2f} CPU hours and "
-        f"{total['gpu_hours']:.2f} GPU hours reserved, {total['n_cached']} tasks from earlier runs not counted."
+        f"{WHOLE_RUN}, all models and baselines together: {format_hours(total['cpu_hours'])} CPU hours and "
+        f"{format_hours(total['gpu_hours'])} GPU hours reserved, "
+        f"{total['n_cached']} tasks from earlier runs not counted."
     )
 
 

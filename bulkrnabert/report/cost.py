@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import escape
 
 from bulkrnabert.errors import DataError
+from bulkrnabert.evaluate.cost import format_hours
 from bulkrnabert.provenance import atomic_path
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,22 +24,25 @@ def render_cost(cost: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters["hours"] = format_hours
     return environment.get_template("cost.html").render(cost=cost)
 
 
 def render_short_cost(cost: dict[str, Any]) -> str:
     """The total in one line, for the first screen."""
     total = cost["total"]
-    parts = [f"{total['cpu_hours']:.2f} CPU hours ({total['cpu_hours_used']:.2f} in use)"]
+    parts = [f"{format_hours(total['cpu_hours'])} CPU hours ({format_hours(total['cpu_hours_used'])} in use)"]
     if total["gpu_hours"]:
-        parts.append(f"{total['gpu_hours']:.2f} GPU hours")
+        parts.append(f"{format_hours(total['gpu_hours'])} GPU hours")
     parts.append(f"at most {total['peak_memory_gb']:.1f} GB of memory")
     if cost["prices"]:
         parts.append(f"{total['price']:.2f} {cost['prices']['currency']}")
     words = f"{', '.join(parts)} in {_tasks(total['n_tasks'])}, {total['n_failed']:,} of them failed"
     if total["n_cached"]:
-        words += f"; {_tasks(total['n_cached'])} of earlier runs took {total['earlier_cpu_hours']:.2f} CPU hours"
-        words += f" and {total['earlier_gpu_hours']:.2f} GPU hours" if total["earlier_gpu_hours"] else ""
+        words += (
+            f"; {_tasks(total['n_cached'])} of earlier runs took {format_hours(total['earlier_cpu_hours'])} CPU hours"
+        )
+        words += f" and {format_hours(total['earlier_gpu_hours'])} GPU hours" if total["earlier_gpu_hours"] else ""
     return f'<p class="cost-line"><b>Time and cost:</b> {escape(words)}; <a href="#cost">by stage and cohort</a>.</p>'
 
 

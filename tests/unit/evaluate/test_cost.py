@@ -11,7 +11,7 @@ import pytest
 from bulkrnabert.cli import _run
 from bulkrnabert.config import FrozenConfig
 from bulkrnabert.errors import ConfigError, DataError
-from bulkrnabert.evaluate.cost import GPU_STAGES, Prices, bytes_of, cost_of, read_trace, seconds_of
+from bulkrnabert.evaluate.cost import GPU_STAGES, Prices, bytes_of, cost_of, format_hours, read_trace, seconds_of
 from bulkrnabert.report.cost import BEGIN, END
 
 COLUMNS = ["name", "status", "cpus", "realtime", "%cpu", "memory", "peak_rss", "rchar", "wchar"]
@@ -112,6 +112,16 @@ def test_the_command(trace: Path, tmp_path: Path, repository: Path, capfd: pytes
     page.write_text("<body></body>")
     assert _run([*arguments, "--report", str(page)]) == 2
     assert "has no place for the cost" in capfd.readouterr().err
+
+
+def test_hours_of_a_demo_are_not_rounded_away() -> None:
+    assert [format_hours(hours) for hours in (0.0, 0.004, 0.0996, 0.1, 12.345)] == [
+        "0.00",
+        "0.004",
+        "0.100",
+        "0.10",
+        "12.35",
+    ]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
