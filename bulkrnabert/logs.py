@@ -122,4 +122,4 @@ class _ForPeople(logging.Formatter):
 
 def hide_credentials(text: str) -> str:
     """`https://…@host` for `https://user:password@host`; other text unchanged."""
-    return re.sub(r"://[^/@\s]+@", "://…@", text)
+    return re.sub(r"://[^/\s]+@", "://…@", text)

@@ -47,36 +47,50 @@ def command(
 
     The metadata name every input with its md5 and data release, the code, the container, the hash of the splits, the
     parameters, and every output with its sha256. Refused (exit status 2) where anything is of data-access class
-    controlled. Every attempt is a line of the audit log, which holds the hash of the line before.
+    controlled. Without --with-patients a file that names a patient or sample of the run stays, and is listed. Every
+    attempt is noted in the audit log before anything leaves; each line holds the hash of the line before.
     """
     from bulkrnabert.evaluate.audit import append_audit
-    from bulkrnabert.evaluate.crate import check_export, read_results, write_crate
+    from bulkrnabert.evaluate.crate import check_export, new_crate, read_results, select_files
     from bulkrnabert.provenance import require_writable, sha256_file
 
+    log = audit or results / keys.AUDIT_JSONL
+    _check_places(results, image, log, out)
+    require_writable(out)
+    run = read_results(results)
+    facts: dict[str, Any] = {"results": results.name, "access": run.access, "with_patients": with_patients}
+    facts["out"] = out.name
+    try:
+        check_export(run, with_patients)
+    except DataError as error:
+        if not dry_run:
+            append_audit(log, "export refused", {**facts, "reason": str(error)})
+        raise
+    chosen = select_files(run, with_patients)
+    n_files, n_of_patients = len(chosen.files), len(run.patient_level) if with_patients else len(chosen.stays)
+    what = (
+        f"{len(run.inputs)} inputs, {n_files} outputs, class {run.access}; {n_of_patients} files that tell of single"
+        f" patients {'went along' if with_patients else 'stay'}"
+    )
+    counts: dict[str, Any] = {"n_inputs": len(run.inputs), "n_outputs": n_files, "access": run.access}
+    counts["stays"] = {file.as_posix(): reason for file, reason in chosen.stays.items()}
+    if dry_run:
+        finish(None, f"nothing was written; would go to {out}: {what}", "the same without --dry-run", **counts)
+        return
+    facts |= {"n_outputs": n_files, "n_stay": len(chosen.stays)}
+    append_audit(log, "export begun", facts)
+    with new_crate(run, chosen, out, image) as metadata:
+        line = append_audit(log, "export", {**facts, "crate_sha256": sha256_file(metadata)})
+    noted = f"noted in {log}, hash of the line {line}"
+    finish(out / keys.CRATE_JSON, f"{what}; {noted}", f"share the folder {out}", audit_sha256=line, **counts)
+
+
+def _check_places(results: Path, image: str | None, log: Path, out: Path) -> None:
     if image is not None and "@sha256:" not in image:
         raise ConfigError(f"--image {image}: has no digest; expected name@sha256:…, as `docker image inspect` shows it")
     if out.resolve().is_relative_to(results.resolve()):
         raise ConfigError(f"--out {out}: lies in --results, and would be a part of the next crate; name another folder")
-    require_writable(out)
-    log = audit or results / keys.AUDIT_JSONL
-    run = read_results(results)
-    n_outputs = len(run.others) + (len(run.patient_level) if with_patients else 0)
-    of_patients = "went along" if with_patients else "stay"
-    what = (
-        f"{len(run.inputs)} inputs, {n_outputs} outputs, class {run.access}; {len(run.patient_level)} files of single"
-        f" patients {of_patients}"
-    )
-    counts: dict[str, Any] = {"n_inputs": len(run.inputs), "n_outputs": n_outputs, "access": run.access}
-    if dry_run:
-        check_export(run, with_patients)
-        finish(None, f"nothing was written; would go to {out}: {what}", "the same without --dry-run", **counts)
-        return
-    facts = {"results": results.name, "access": run.access, "with_patients": with_patients, "out": out.name}
-    try:
-        check_export(run, with_patients)
-    except DataError as error:
-        append_audit(log, "export refused", {**facts, "reason": str(error)})
-        raise
-    metadata = write_crate(run, out, with_patients, image)
-    append_audit(log, "export", {**facts, "crate_sha256": sha256_file(metadata)})
-    finish(metadata, f"{what}; noted in {log}", f"share the folder {out}", **counts)
+    if results.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"--out {out}: holds --results, and would be replaced with it; name another folder")
+    if log.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"--audit {log}: lies in --out, which the next export replaces; keep the log elsewhere")

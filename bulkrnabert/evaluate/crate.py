@@ -6,13 +6,22 @@ Source:
 
 from __future__ import annotations
 
+import csv
+import html
+import itertools
 import json
+import logging
 import mimetypes
+import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bulkrnabert import keys
 from bulkrnabert.data.access import CONTROLLED, OPEN, STRICTNESS, strictest
@@ -22,21 +31,37 @@ from bulkrnabert.evaluate.artefacts import read_run, read_summary
 from bulkrnabert.logs import hide_credentials, progress
 from bulkrnabert.provenance import atomic_path, package_version, sha256_file, write_json
 
+logger = logging.getLogger(__name__)
+
 CONTEXT: Final = "https://w3id.org/ro/crate/1.1/context"
 CONFORMS_TO: Final = "https://w3id.org/ro/crate/1.1"
 OWN_TERMS: Final = "https://w3id.org/ro/terms/bulkrnabert#"
 RUN_JSON: Final = "pipeline_info/run.json"
-# What holds a row or a name for each patient; it goes along only when asked for, and only where the data are open.
+# What is known to hold a row or a name for each patient; it goes along only when asked for, and only where the data are
+# open. Other files are searched for the ids of the run's patients (`select_files`).
 PATIENT_LEVEL: Final = (
     "cohorts/*",
     "splits/*",
     "embeddings/*",
     "download/*",
-    "**/predictions*.parquet",
-    "retraining/changes/changes.*",
+    "**/changes.*",
+    f"**/{keys.CHANGES_MD}",
+    f"**/{keys.DECISION_MD}",
+    f"**/{keys.EMBEDDING_MAPS_JSON}",
+    "**/*.parquet",
+    "**/*.h5ad",
 )
 SUMMARY_OF_COHORTS: Final = "cohorts/summary.json"
 LEFT_BEHIND: Final = ("mlflow/*", "pipeline_info/*.html", "pipeline_info/*.mmd", keys.AUDIT_JSONL)
+TEXTS: Final = frozenset({".json", ".jsonl", ".tsv", ".csv", ".md", ".txt", ".html", ".yaml", ".yml"})
+WEIGHTS: Final = ".safetensors"
+ID_COLUMNS: Final = (keys.SAMPLE_ID, keys.PATIENT_ID, "case_id", "aliquot_id")
+HIDDEN: Final = "…"
+_CHUNK: Final = 1 << 24
+_WORD: Final = re.compile(r"[^\W_]+")
+# What may stand around an id of digits alone, which elsewhere is a number like any other.
+_QUOTED: Final = re.compile(r"""["'`>]([^\W_]+)["'`<]""")
+_URL: Final = re.compile(r'://[^\s"<]+')
 
 
 @dataclass(frozen=True)
@@ -57,6 +82,52 @@ class Run:
     inputs: tuple[dict[str, Any], ...]
     patient_level: tuple[Path, ...]
     others: tuple[Path, ...]
+
+
+class PatientIds:
+    """Ids of patients and samples, to be looked for in texts.
+
+    An id is found as a whole word, also where it begins a longer one, as a patient's barcode does that of a sample. One
+    of digits alone, or of a single letter, is found only in quotes or as a whole cell of a page.
+
+    Args:
+        ids: Ids as in the tables.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        known = {text for text in ids if _WORD.search(text)}
+        self._vague = frozenset(text for text in known if text.isdecimal() or len(text) == 1)
+        self._words = {
+            written: frozenset(_WORD.findall(written))
+            for text in sorted(known - self._vague)
+            for written in (text, json.dumps(text)[1:-1], html.escape(text))
+        }
+
+    def first_in(self, text: str) -> str | None:
+        """An id that the text holds, or None."""
+        words = set(_WORD.findall(text))
+        for written, parts in self._words.items():
+            # Few ids have all their words in a text, so that few are searched for.
+            if parts <= words and re.search(rf"(?<![^\W_]){re.escape(written)}(?![^\W_])", text):
+                return written
+        return next((text for text in _QUOTED.findall(text) if text in self._vague), None) if self._vague else None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a run leaves, relative to its folder.
+
+    Attributes:
+        files: What goes along.
+        stays: What stays, with the reason.
+        with_patients: Whether single patients' data go along.
+        ids: What must not be in anything that leaves; none with patients.
+    """
+
+    files: tuple[Path, ...]
+    stays: dict[Path, str]
+    with_patients: bool
+    ids: PatientIds
 
 
 def read_results(folder: Path) -> Run:
@@ -112,41 +183,69 @@ def check_export(run: Run, with_patients: bool) -> None:
         )
 
 
-def write_crate(run: Run, out: Path, with_patients: bool, image: str | None) -> Path:
-    """Copy what may leave, and describe it in `ro-crate-metadata.json`.
+def select_files(run: Run, with_patients: bool) -> Selection:
+    """Which files leave. Without patients every text is searched for ids of the run's own patients and samples.
 
     Args:
         run: From `read_results`; `check_export` has let it pass.
-        out: Folder of the crate, made; an older one is replaced.
         with_patients: Whether single patients' data go along.
-        image: Container image with its digest; None where there was none.
-    Returns:
-        The metadata file.
+    Raises:
+        DataError: a table that says who is in the run cannot be read.
     """
-    files = sorted([*run.others, *(run.patient_level if with_patients else ())])
+    if with_patients:
+        return Selection(tuple(sorted([*run.others, *run.patient_level])), {}, True, PatientIds(()))
+    ids = PatientIds(_read_ids(run))
+    stays = dict.fromkeys(run.patient_level, "tells of single patients")
+    for file in progress(run.others, what="search for patients", unit="file"):
+        reason = _reason_to_stay(run, file, ids)
+        if reason is not None:
+            logger.info("%s stays: %s", file, reason)
+            stays[file] = reason
+    return Selection(tuple(file for file in run.others if file not in stays), stays, False, ids)
+
+
+@contextmanager
+def new_crate(run: Run, selection: Selection, out: Path, image: str | None) -> Iterator[Path]:
+    """Copy what leaves, and describe it in `ro-crate-metadata.json`, which is given to the block.
+
+    The crate takes its name, and the place of an older one, when the block ends without an error. Passwords in
+    addresses are hidden in what is copied.
+
+    Args:
+        run: From `read_results`; `check_export` has let it pass.
+        selection: From `select_files`.
+        out: Folder of the crate.
+        image: Container image with its digest; None where there was none.
+    """
     with atomic_path(out) as partial:
-        for file in progress(files, what="copy", unit="file"):
+        for file in progress(selection.files, what="copy", unit="file"):
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.folder / file, partial / file)
-        write_json(partial / keys.CRATE_JSON, crate_of(run, files, image))
-    return out / keys.CRATE_JSON
+            _copy(run, file, partial / file, selection.with_patients)
+        metadata = partial / keys.CRATE_JSON
+        write_json(metadata, crate_of(run, selection, partial, image))
+        yield metadata
 
 
-def crate_of(run: Run, files: Iterable[Path], image: str | None) -> dict[str, Any]:
+def crate_of(run: Run, selection: Selection, copied: Path, image: str | None) -> dict[str, Any]:
     """The content of `ro-crate-metadata.json`.
 
     Args:
         run: From `read_results`.
-        files: What the crate holds, relative to it.
-        image: As `write_crate`.
+        selection: What the crate holds.
+        copied: Folder that it was copied to.
+        image: As `new_crate`.
     """
+
+    def shown(text: str) -> str:
+        return HIDDEN if selection.ids.first_in(text) else hide_credentials(text)
+
     path = run.folder / RUN_JSON
     facts = read_run(path if path.is_file() else None)
     times = _read_object(path) if path.is_file() else {}
-    outputs = [_file(run.folder, file) for file in files]
-    inputs = [_input(file) for file in run.inputs]
+    outputs = [_file(copied, file) for file in selection.files]
+    inputs = [_input(file, number, selection.ids) for number, file in enumerate(run.inputs)]
     parameters = [
-        {"@id": f"#parameter-{name}", "@type": "PropertyValue", "name": name, "value": hide_credentials(str(value))}
+        {"@id": f"#parameter-{name}", "@type": "PropertyValue", "name": name, "value": shown(str(value))}
         for name, value in sorted(facts.params.items())
     ]
     encoders = list(_encoders(run.folder))
@@ -169,7 +268,7 @@ def crate_of(run: Run, files: Iterable[Path], image: str | None) -> dict[str, An
         "instrument": [_link(one) for one in (software, container) if one is not None],
         "object": [_link(one) for one in used],
         "result": [_link(one) for one in outputs],
-        **({"description": hide_credentials(facts.command_line)} if facts.command_line else {}),
+        **({"description": shown(facts.command_line)} if facts.command_line else {}),
         **{name: times[key] for name, key in (("startTime", "start"), ("endTime", "complete")) if times.get(key)},
     }
     root = {
@@ -210,8 +309,8 @@ def _file(folder: Path, file: Path) -> dict[str, Any]:
     }
 
 
-def _input(file: dict[str, Any]) -> dict[str, Any]:
-    return {
+def _input(file: dict[str, Any], number: int, ids: PatientIds) -> dict[str, Any]:
+    entity = {
         "@id": f"#{file['source']}-{file['file_id']}",
         "@type": "File",
         "name": file["file_name"],
@@ -221,6 +320,101 @@ def _input(file: dict[str, Any]) -> dict[str, Any]:
         "dataRelease": file["release"],
         "isPartOf": hide_credentials(str(file["api"] or file["source"])),
     }
+    if ids.first_in(json.dumps(entity)):
+        return {**entity, "@id": f"#input-{number}", "name": HIDDEN, "identifier": HIDDEN}
+    return entity
+
+
+def _read_ids(run: Run) -> Iterator[str]:
+    """Ids of patients and samples in the run's tables, of those too that were left out or withdrawn."""
+    for file in run.patient_level:
+        path = run.folder / file
+        if file.suffix == ".tsv":
+            yield from _ids_of_table(path)
+        elif file.name.endswith(keys.PLAN_JSON):
+            plan = _read_object(path)
+            rows = [*(plan.get("files") or []), *(plan.get("rejected") or [])]
+            yield from (str(row[name]) for row in rows for name in ID_COLUMNS if row.get(name))
+        elif file.match("cohorts/*.parquet"):
+            yield from _ids_of_cohort(path)
+
+
+def _ids_of_table(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        # Nothing of ours quotes an id, and a lone quote in another column must not swallow the rows after it.
+        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        wanted = (*ID_COLUMNS, "id") if path.name == keys.UNMATCHED_TSV else ID_COLUMNS
+        columns = [name for name in wanted if name in (reader.fieldnames or [])]
+        if columns:
+            yield from (row[name] for row in reader for name in columns if row[name])
+
+
+def _ids_of_cohort(path: Path) -> Iterator[str]:
+    try:
+        names = [name for name in pq.read_schema(path).names if name in ID_COLUMNS]
+        table = pq.read_table(path, columns=names)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: is no Parquet table: {error}; give the results folder of a finished run") from error
+    for column in table.columns:
+        yield from (str(text) for text in column.to_pylist() if text)
+
+
+def _reason_to_stay(run: Run, file: Path, ids: PatientIds) -> str | None:
+    """Why a file must not leave without patients; None where it may."""
+    if file.suffix == WEIGHTS:
+        return None
+    if file.suffix not in TEXTS:
+        return "is no text that can be searched for patients"
+    values = _without_patients(run, file)
+    texts = _texts(run.folder / file) if values is None else iter([json.dumps(values)])
+    if file.suffix in (".tsv", ".csv"):
+        first = next(texts, "")
+        columns = re.split("[\t,]", first.partition("\n")[0].strip())
+        if set(ID_COLUMNS) & set(columns):
+            return "has a row a sample or patient"
+        texts = itertools.chain([first], texts)
+    for text in itertools.chain([file.as_posix()], texts):
+        found = ids.first_in(text)
+        if found is not None:
+            return f"names {found}"
+    return None
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """A file's text in pieces of whole lines; what is no UTF-8 comes back as it was when it is written again."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as handle:
+        while lines := handle.readlines(_CHUNK):
+            yield "".join(lines)
+
+
+def _without_patients(run: Run, file: Path) -> dict[str, Any] | None:
+    """What leaves in place of a file that partly tells of patients; None for other files, which leave as they are."""
+    if file.as_posix() == SUMMARY_OF_COHORTS:
+        values = _read_object(run.folder / file)
+        return {**values, "pairs": [_counted(pair) for pair in values.get("pairs") or []]}
+    if file.name == keys.PROVENANCE_JSON and run.access != OPEN:
+        values = _read_object(run.folder / file)
+        # As `push` does it: ids can be guessed and hashed.
+        return {**values, "patient_hashes": None} if values.get("patient_hashes") else None
+    return None
+
+
+def _counted(pair: dict[str, Any]) -> dict[str, Any]:
+    """Pairs of a cohort with the number of patients who have no vial in common, in place of their ids."""
+    others = pair.get("other_vials") or []
+    return {**{name: cell for name, cell in pair.items() if name != "other_vials"}, "n_other_vials": len(others)}
+
+
+def _copy(run: Run, file: Path, target: Path, with_patients: bool) -> None:
+    values = None if with_patients else _without_patients(run, file)
+    if values is not None:
+        write_json(target, values)
+    elif file.suffix not in TEXTS:
+        shutil.copyfile(run.folder / file, target)
+    else:
+        with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            for text in _texts(run.folder / file):
+                handle.write(_URL.sub(lambda found: hide_credentials(found.group()), text))
 
 
 def _encoders(folder: Path) -> Iterator[dict[str, Any]]:

@@ -25,9 +25,20 @@ class RunOutcome {
         return java.nio.file.Files.isExecutable(own) ? own.toString() : name
     }
 
-    /** What `bulkrnabert crate` says about the run, as JSON. */
+    /** A value with `://…@` for `://user:password@` in its texts, as `bulkrnabert/logs.py` does it. */
+    static Object withoutCredentials(Object value) {
+        if (value instanceof Map) {
+            return value.collectEntries { name, one -> [name, withoutCredentials(one)] }
+        }
+        if (value instanceof Collection) {
+            return value.collect { one -> withoutCredentials(one) }
+        }
+        return value instanceof CharSequence ? value.toString().replaceAll('://[^/\\s]+@', '://\u2026@') : value
+    }
+
+    /** What `bulkrnabert crate` says about the run, as JSON; without passwords. */
     static String facts(Object workflow, Map settings) {
-        return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson([
+        return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(withoutCredentials([
             pipeline_version: workflow.manifest.version,
             revision: workflow.commitId,
             run_name: workflow.runName,
@@ -37,7 +48,7 @@ class RunOutcome {
             start: workflow.start.toString(),
             complete: workflow.complete.toString(),
             params: settings.findAll { name, value -> value != null && name != 'help' }.sort()
-        ]))
+        ])))
     }
 
     /** Let the launcher end with the status of bad input instead of Nextflow's 1 for every failed task. */

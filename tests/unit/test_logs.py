@@ -75,3 +75,15 @@ def test_a_bar_of_its_own_counts(monkeypatch: pytest.MonkeyPatch, caplog: pytest
         bar.update(6)
     assert bar.n == 10
     assert any(message.startswith("read: 10 of 10 gene, ") for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at http://me:secret@host:5000/x", "at http://…@host:5000/x"),
+        ("http://me:p@ss@host and https://host/@file", "http://…@host and https://host/@file"),
+        ("me@host", "me@host"),
+    ],
+)
+def test_credentials_are_hidden(text: str, shown: str) -> None:
+    assert logs.hide_credentials(text) == shown
