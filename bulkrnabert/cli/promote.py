@@ -11,7 +11,7 @@ import click
 from bulkrnabert import keys
 from bulkrnabert.cli._look import dry_run_option, stage
 from bulkrnabert.cli._result import finish
-from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.errors import ConfigError, DataError, PortalError
 
 if TYPE_CHECKING:
     from bulkrnabert.downstream.predictions import Predictions
@@ -27,7 +27,7 @@ EXAMPLES = {
 GROUPS = {
     "The runs": ("champions", "challengers", "cohorts", "changes"),
     "The rule": ("method", "margin", "bootstrap", "seed"),
-    "MLflow": ("tracking_uri", "model_name"),
+    "MLflow": ("tracking_uri", "model_name", "patience"),
     "Output": ("out", "dry_run"),
 }
 
@@ -68,10 +68,17 @@ GROUPS = {
 @click.option(
     "--tracking-uri",
     help="MLflow whose registry follows: the challenger becomes a version, and the alias `champion` moves to it if it "
-    "is promoted.  [default: none]",
+    "is promoted. Refused, before anything is written, where another model than --champion serves.  [default: none]",
 )
 @click.option(
     "--model-name", default="bulkrnabert", show_default=True, help="Name of the registered model in --tracking-uri."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for a server that does not answer; what was asked of it begins again when it is back.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @dry_run_option
@@ -86,6 +93,7 @@ def command(
     changes: Path | None,
     tracking_uri: str | None,
     model_name: str,
+    patience: float,
     out: Path,
     dry_run: bool,
 ) -> None:
@@ -112,11 +120,15 @@ def command(
         following = "the same without --dry-run"
         finish(None, f"nothing was written; {text}", following, text=text, document=document)
         return
-    write_decision(out, decision, "" if changes is None else changes.read_text(encoding="utf-8"))
-    if tracking_uri is not None:
-        from bulkrnabert.evaluate.champion import follow_decision
+    from bulkrnabert.evaluate.champion import REGISTRY_JSON, follow_decision
 
-        follow_decision(tracking_uri, model_name, champions, challengers, decision, out)
+    away = None if tracking_uri is None else _registry_away(tracking_uri, model_name, champions, challengers, patience)
+    (out / REGISTRY_JSON).unlink(missing_ok=True)  # of an earlier decision
+    write_decision(out, decision, "" if changes is None else changes.read_text(encoding="utf-8"))
+    if away is not None:
+        raise away
+    if tracking_uri is not None:
+        follow_decision(tracking_uri, model_name, champions, challengers, decision, out, patience)
     finish(
         out / keys.DECISION_MD,
         "the decision, and every number behind it",
@@ -124,6 +136,19 @@ def command(
         text=text,
         document=document,
     )
+
+
+def _registry_away(
+    tracking_uri: str, name: str, champions: tuple[Path, ...], challengers: tuple[Path, ...], patience_s: float
+) -> PortalError | None:
+    """Why the registry does not answer; the decision does not depend on it. Raises where another model serves."""
+    from bulkrnabert.evaluate.champion import require_judged_champion
+
+    try:
+        require_judged_champion(tracking_uri, name, champions, challengers, patience_s)
+    except PortalError as error:
+        return error
+    return None
 
 
 def _read(folders: tuple[Path, ...], option: str) -> list[Predictions]:
@@ -142,17 +167,16 @@ def _read(folders: tuple[Path, ...], option: str) -> list[Predictions]:
 
 
 def _profiles(cohorts: Path | None, champion: list[Predictions]) -> list[NewCohort]:
-    from bulkrnabert.data.tables import modalities_of, read_cohorts
+    from bulkrnabert.data.tables import modalities_of, read_cohorts, read_samples
     from bulkrnabert.evaluate.promotion_profiles import profile_findings
 
     if cohorts is None:
         return []
     known = {str(name) for item in champion for name in item.frame[keys.COHORT].unique()}
+    names = {str(name) for name in read_samples(cohorts)[keys.COHORT].unique()}
+    if not names & known:
+        raise DataError(f"{cohorts}: has none of the champion's cohorts; give the cohorts of the new run")
     findings: list[NewCohort] = []
     for modality in modalities_of(cohorts):
-        table = read_cohorts(cohorts, modality)
-        names = set(table.samples[keys.COHORT])
-        if not names & known:
-            raise DataError(f"{cohorts}: has none of the champion's cohorts; give the cohorts of the new run")
-        findings += profile_findings(table, names - known)
+        findings += profile_findings(read_cohorts(cohorts, modality), names - known)
     return findings

@@ -30,7 +30,8 @@ RULE = (
     " Harrell's C within cohort, weighted by patients), the 95 % interval of the paired difference to the champion on"
     " the frozen test patients lies above minus the margin; and if the held-out patients of every new cohort are"
     " recognised better than chance, are not ranked worse than chance, and have profiles like those of the other"
-    " cohorts. What is not shown is not promoted."
+    " cohorts. What is not shown is not promoted. Where nothing can be said of a new cohort (few events, no two other"
+    " cohorts to compare profiles with) it is not judged, and the decision says so."
 )
 CHANCE_OF_RANKING = 0.5
 
@@ -40,7 +41,7 @@ class Judgement:
     """How the promotion is judged.
 
     Attributes:
-        margin: The largest loss that counts as none, in units of the metric (0 to 1).
+        margin: The largest loss that counts as none, in units of the metric (0 to 1); 0 wants a gain to be shown.
         n_resamples: Bootstrap resamples of patients.
         seed: Of the resamples.
         method: Which method is compared; None for the champion's best one.
@@ -83,7 +84,8 @@ class NewCohort:
 
     Attributes:
         metric: `recall` of their class, `c_index`, or `profile_correlation`.
-        against: Chance, or what the other cohorts have.
+        value: None where it was not judged, or could not be.
+        against: Chance, or what the other cohorts have; None where there is nothing to compare with.
         passes: Whether it allows a promotion.
     """
 
@@ -93,9 +95,14 @@ class NewCohort:
     value: float | None
     low: float | None
     high: float | None
-    against: float
+    against: float | None
     passes: bool
     reason: str
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it decides: what has no value and allows a promotion was not looked at."""
+        return self.value is not None or not self.passes
 
 
 @dataclass(frozen=True)
@@ -139,10 +146,10 @@ def decide(
     reasons = [f"the challenger has no predictions of {task} over all cohorts" for task in gone]
     reasons += [_why(gate, judgement.margin) for gate in gates if gate.is_gate and gate.holds != "kept"]
     reasons += [finding.reason for finding in findings if not finding.passes]
-    kept = [_summary(gate) for gate in gates if gate.is_gate]
+    not_judged = [f"not judged: {finding.reason}" for finding in findings if not finding.is_judged]
     return Decision(
         promote=not reasons,
-        reason="; ".join(reasons) if reasons else f"no loss above {judgement.margin:g} is left open: {'; '.join(kept)}",
+        reason="; ".join([*(reasons or [_why_promoted(gates, judgement.margin)]), *not_judged]),
         judgement=judgement,
         gates=tuple(gates),
         new_cohorts=tuple(findings),
@@ -212,7 +219,7 @@ def _gate(champion: Predictions, challenger: Predictions, judgement: Judgement) 
 def _holds(interval: Interval, margin: float) -> Holds:
     if interval.low is None or interval.high is None:
         return "open"
-    if interval.low >= -margin:
+    if interval.low > -margin:
         return "kept"
     return "lost" if interval.high < 0 else "open"
 
@@ -271,7 +278,7 @@ def _score_pairs(
         judge = RepeatJudge(pair[1], weights) if task == keys.SURVIVAL else None
         for side, frame in enumerate(pair):
             if judge is not None:
-                found[side].append(judge.concordance.within(frame["risk"].to_numpy(np.float64), is_weighted=True))
+                found[side].append(_concordance(judge, frame))
             else:
                 found[side].append(_classes(frame, weights))
     ours, theirs = (
@@ -279,6 +286,12 @@ def _score_pairs(
         for side in found
     )
     return ours, theirs
+
+
+def _concordance(judge: RepeatJudge, frame: pd.DataFrame) -> Concordance:
+    """C within cohort; not estimable for a model that gives a patient no number."""
+    risk = frame["risk"].to_numpy(np.float64)
+    return judge.concordance.within(risk, is_weighted=True) if np.isfinite(risk).all() else judge.nothing()
 
 
 def _classes(frame: pd.DataFrame, weights: FloatArray) -> Concordance:
@@ -323,14 +336,17 @@ def _recognition(cohort: str, rows: pd.DataFrame, weights: FloatArray, n_classes
 
 
 def _ranking(cohort: str, rows: pd.DataFrame, weights: FloatArray) -> list[NewCohort]:
-    judge = RepeatJudge(rows, weights)
-    found = judge.concordance.within(rows["risk"].to_numpy(np.float64), is_weighted=True)
+    n_without = int((~np.isfinite(rows["risk"].to_numpy(np.float64))).sum())
+    found = _concordance(RepeatJudge(rows, weights), rows)
     if not np.isfinite(found.value):
         reason = f"fewer than {MIN_EVENTS_IN_MEAN} events among {len(rows)} patients of {cohort}"
-        return [NewCohort(cohort, "c_index", len(rows), None, None, None, CHANCE_OF_RANKING, True, reason)]
+        if n_without:
+            reason = f"{n_without} of {len(rows)} held-out patients of {cohort} have no finite risk"
+        return [NewCohort(cohort, "c_index", len(rows), None, None, None, CHANCE_OF_RANKING, not n_without, reason)]
     interval = percentile_interval(found.resampled)
     passes = interval.high is not None and interval.high >= CHANCE_OF_RANKING
-    reason = f"the risk of {len(rows)} held-out patients of {cohort} has C {found.value:.3f} (to {interval.high:.3f})"
+    highest = "no resample has one" if interval.high is None else f"to {interval.high:.3f}"
+    reason = f"the risk of {len(rows)} held-out patients of {cohort} has C {found.value:.3f} ({highest})"
     return [
         NewCohort(
             cohort, "c_index", len(rows), found.value, interval.low, interval.high, CHANCE_OF_RANKING, passes, reason
@@ -339,14 +355,21 @@ def _ranking(cohort: str, rows: pd.DataFrame, weights: FloatArray) -> list[NewCo
 
 
 def _summary(gate: Gate) -> str:
-    if gate.difference is None:
-        return f"{gate.metric} of {gate.task} is not estimable"
-    return (
-        f"{gate.metric} of {gate.task} {gate.champion:.3f} to {gate.challenger:.3f}, difference {gate.difference:+.3f}"
-        f" ({gate.low:+.3f} to {gate.high:+.3f})"
+    champion, challenger = (
+        "not estimable" if one is None else f"{one:.3f}" for one in (gate.champion, gate.challenger)
     )
+    values = f"{gate.metric} of {gate.task} {champion} to {challenger}"
+    if gate.difference is None or gate.low is None or gate.high is None:
+        return f"{values}, difference not estimable"
+    return f"{values}, difference {gate.difference:+.3f} ({gate.low:+.3f} to {gate.high:+.3f})"
+
+
+def _why_promoted(gates: Sequence[Gate], margin: float) -> str:
+    kept = "; ".join(_summary(gate) for gate in gates if gate.is_gate)
+    return f"no loss above {margin:g} is left open: {kept}" if margin else f"a gain is shown: {kept}"
 
 
 def _why(gate: Gate, margin: float) -> str:
-    what = "a loss is shown" if gate.holds == "lost" else f"a loss of more than {margin:g} is not ruled out"
+    open_ = f"a loss of more than {margin:g} is not ruled out" if margin else "a gain is not shown"
+    what = "a loss is shown" if gate.holds == "lost" else open_
     return f"{what}: {_summary(gate)}"

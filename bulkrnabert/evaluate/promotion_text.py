@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bulkrnabert.evaluate.promotion import RULE, Decision
+from bulkrnabert.evaluate.promotion import RULE, Decision, NewCohort
 from bulkrnabert.keys import DECISION_JSON, DECISION_MD
 from bulkrnabert.provenance import atomic_path, write_json
 
@@ -56,10 +56,16 @@ def describe_decision(decision: Decision, changes: str) -> str:
     if decision.new_cohorts:
         lines += ["", "## New cohorts, held out once", ""]
         for finding in decision.new_cohorts:
-            lines.append(f"- {'passes' if finding.passes else '**fails**'}, {finding.metric}: {finding.reason}")
+            lines.append(f"- {_verdict(finding)}, {finding.metric}: {finding.reason}")
     if changes:
         lines += ["", changes.replace("\n#", "\n##").replace("# What", "## What", 1).rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _verdict(finding: NewCohort) -> str:
+    if not finding.is_judged:
+        return "not judged"
+    return "passes" if finding.passes else "**fails**"
 
 
 def _text(value: float | None, form: str) -> str:

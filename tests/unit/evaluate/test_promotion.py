@@ -74,9 +74,21 @@ def test_macro_f1_by_hand() -> None:
 
 
 def test_the_same_predictions_are_no_loss() -> None:
-    decision = decide(CHAMPION, CHAMPION, Judgement(margin=0.0, n_resamples=50))
-    assert decision.promote and decision.reason.startswith("no loss above 0 is left open")
+    decision = decide(CHAMPION, CHAMPION, Judgement(n_resamples=50))
+    assert decision.promote and decision.reason.startswith(
+        "no loss above 0.02 is left open: macro_f1 of cancer_type 0.8"
+    )
     assert [(gate.difference, gate.low, gate.high, gate.holds) for gate in decision.gates] == [(0, 0, 0, "kept")] * 2
+
+
+def test_no_margin_wants_a_gain() -> None:
+    """The same predictions are no gain: the interval, 0 to 0, does not lie above 0."""
+    judgement = Judgement(margin=0.0, n_resamples=50)
+    decision = decide(CHAMPION, CHAMPION, judgement)
+    assert not decision.promote and [gate.holds for gate in decision.gates] == ["open", "open"]
+    assert decision.reason.startswith("a gain is not shown: macro_f1 of cancer_type 0.8")
+    better = decide(CHAMPION, [classes_of(PATIENTS, 0.99, 2), risks_of(PATIENTS, 0.1, 2)], judgement)
+    assert better.promote and better.reason.startswith("a gain is shown: macro_f1 of cancer_type 0.8")
 
 
 def test_a_better_challenger_is_promoted() -> None:
@@ -149,6 +161,116 @@ def test_inputs_that_do_not_fit() -> None:
     assert not decision.promote and "no predictions of survival over all cohorts" in decision.reason
 
 
+def test_a_risk_that_is_no_number_is_refused() -> None:
+    """Of one side not estimable, so that no difference is shown; nor is a new cohort ranked by it."""
+    whole = risks_of(EVERYBODY, 1.0, 1)
+    for patient in ("old3", f"{NEW}3"):
+        broken = Predictions(whole.frame.copy(), [], "cd" * 32)
+        broken.frame.loc[broken.frame[keys.PATIENT_ID] == patient, "risk"] = np.nan
+        decision = decide(CHAMPION[1:], [broken], JUDGEMENT)
+        assert not decision.promote
+        if patient == "old3":
+            gate = decision.gates[0]
+            assert gate.champion is not None and (gate.challenger, gate.difference, gate.holds) == (None, None, "open")
+            assert "of survival 0.670 to not estimable, difference not estimable" in decision.reason
+            assert not decide([broken], CHAMPION[1:], JUDGEMENT).promote
+        else:
+            assert decision.gates[0].challenger is not None
+            assert "1 of 40 held-out patients of D have no finite risk" in decision.reason
+
+
+def test_a_cohort_without_events_is_said_to_be_not_judged() -> None:
+    nobody = pd.concat([PATIENTS, NEWCOMERS.assign(**{keys.EVENT: 0})], ignore_index=True)
+    decision = decide(CHAMPION[1:], [risks_of(nobody, 0.3, 2)], JUDGEMENT)
+    assert decision.promote
+    assert decision.reason.endswith("; not judged: fewer than 5 events among 40 patients of D")
+    assert "- not judged, c_index: fewer than 5" in describe_decision(decision, "")
+
+
+def test_a_cohort_that_was_withdrawn() -> None:
+    """It is in nobody's hands any more: both are judged on the patients who are left, by hand for six of them."""
+    six = PATIENTS.iloc[:6].assign(
+        **{keys.COHORT: list("AABBCC"), keys.STRATUM: list("AABBCC"), "label": list("AABBCC")}
+    )
+    classes = six.assign(task=keys.CANCER_TYPE, method="model")
+    champion = _predictions(classes.assign(predicted=list("ACBBCC")), ["A", "B", "C"])
+    challenger = _predictions(classes.assign(predicted=list("AABBCC")).iloc[:4], ["A", "B"])
+    gate = decide([champion], [challenger], JUDGEMENT).gates[0]
+    # A: 2 * 1 / (2 + 1), B: 1; the class C, which is gone, is true of nobody who is left.
+    assert gate.n_patients == 4 and gate.champion == pytest.approx((2 / 3 + 1) / 2) and gate.challenger == 1.0
+
+
+def test_a_class_that_vanished_but_not_its_patients() -> None:
+    """A challenger that cannot say C has an F1 of 0 for it."""
+    six = PATIENTS.iloc[:6].assign(
+        **{keys.COHORT: list("AABBCC"), keys.STRATUM: list("AABBCC"), "label": list("AABBCC")}
+    )
+    classes = six.assign(task=keys.CANCER_TYPE, method="model")
+    champion = _predictions(classes.assign(predicted=list("AABBCC")), ["A", "B", "C"])
+    challenger = _predictions(classes.assign(predicted=list("AABBBB")), ["A", "B"])
+    decision = decide([champion], [challenger], JUDGEMENT)
+    # A: 1, B: 2 * 2 / (2 + 4), C: 0
+    assert decision.gates[0].challenger == pytest.approx((1 + 2 / 3) / 3) and not decision.promote
+
+
+def cohorts_of(values: dict[str, np.ndarray], modality: str = keys.RNASEQ) -> Cohorts:
+    names = np.repeat(list(values), [len(rows) for rows in values.values()])
+    matrix = np.concatenate(list(values.values())).astype(np.float32)
+    genes = GeneVocabulary.from_ids([f"ENSG{number:011d}" for number in range(matrix.shape[1])])
+    samples = pd.DataFrame({keys.SAMPLE_ID: [f"S{row}" for row in range(len(names))], keys.COHORT: names})
+    return Cohorts(genes, samples, matrix, "tpm", "open", modality)
+
+
+def test_profiles_by_hand() -> None:
+    """Genes in the same order correlate by 1, in the reverse order by -1; half of the lowest among the old is 0.5."""
+    rising = np.tile(np.arange(30.0), (4, 1))
+    findings = profile_findings(cohorts_of({"A": rising, "B": 2 * rising, "D": rising + 5, "E": -rising}), {"D", "E"})
+    assert [(one.cohort, one.value, one.against, one.passes) for one in findings] == [
+        ("D", pytest.approx(1.0), pytest.approx(0.5), True),
+        ("E", pytest.approx(-1.0), pytest.approx(0.5), False),
+    ]
+    # Half of the genes are not known in the new cohort, the other 15 are too few; with two more samples all are known.
+    halves = np.where(np.arange(30) < 15, np.nan, rising)
+    (few,) = profile_findings(cohorts_of({"A": rising, "B": rising, "D": halves}), {"D"})
+    assert (few.value, few.passes, few.is_judged) == (None, False, True)
+    assert "of 30 genes of rnaseq that the old cohorts share, 15 are known" in few.reason
+    mixed = np.concatenate([halves[:2], rising[:2]])
+    (enough,) = profile_findings(cohorts_of({"A": rising, "B": rising, "D": mixed}), {"D"})
+    assert enough.passes and enough.value == pytest.approx(1.0) and "30 genes" in enough.reason
+
+
+def test_profiles_with_a_gap_in_every_gene() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.uniform(0, 1, 50)
+    values = {name: level + rng.normal(0, 0.1, (30, 50)) for name in ("A", "B", NEW)}
+    for rows in values.values():
+        rows[rng.random(rows.shape) < 0.1] = np.nan
+    assert np.isnan(np.concatenate(list(values.values()))).any(axis=0).all()
+    (good,) = profile_findings(cohorts_of(values, keys.METHYLATION), {NEW})
+    assert good.passes and good.value is not None and good.value > 0.8 and "50 genes of methylation" in good.reason
+    (bad,) = profile_findings(cohorts_of({**values, NEW: rng.permuted(values[NEW], axis=1)}), {NEW})
+    assert not bad.passes and bad.value is not None and abs(bad.value) < 0.3
+
+
+def test_profiles_with_nothing_to_compare_with_are_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    rising = np.tile(np.arange(30.0), (4, 1))
+    noise = [rng.normal(0, 1, (10, 30)) for _ in range(3)]
+    cases = [
+        ({"A": rising, "D": rising}, "old cohorts with rnaseq: 1; two are needed"),
+        ({"D": rising}, "old cohorts with rnaseq: 0; two are needed"),
+        ({"A": rising[:, :19], "B": rising[:, :19], "D": rising[:, :19]}, "19 of 19 genes of rnaseq are known"),
+        (dict(zip("ABD", noise, strict=True)), "do not correlate with each other"),
+    ]
+    for values, why in cases:
+        (finding,) = profile_findings(cohorts_of(values), {"D"})
+        assert finding.passes and not finding.is_judged and finding.reason.startswith("the profiles of D were not")
+        assert why in finding.reason
+        decision = decide(CHAMPION, CHAMPION, JUDGEMENT, [finding])
+        assert decision.promote and f"; not judged: {finding.reason}" in decision.reason
+        assert "- not judged, profile_correlation: the profiles of D" in describe_decision(decision, "")
+
+
 def test_profiles_of_a_new_cohort() -> None:
     rng = np.random.default_rng(0)
     level = rng.normal(5, 3, 200)
@@ -165,8 +287,6 @@ def test_profiles_of_a_new_cohort() -> None:
     assert profile_findings(Cohorts(genes, samples, values, "tpm", "open"), set()) == []
     decision = decide(CHAMPION, CHAMPION, JUDGEMENT, [bad])
     assert not decision.promote and "the profiles of D" in decision.reason
-    with pytest.raises(DataError, match="two are needed"):
-        profile_findings(Cohorts(genes, samples, values, "tpm", "open"), {"B", NEW})
 
 
 def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
