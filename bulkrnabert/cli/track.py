@@ -10,6 +10,7 @@ import click
 from bulkrnabert.cli._look import dry_run_option, stage
 from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
+from bulkrnabert.logs import hide_credentials
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -64,7 +65,8 @@ GROUPS = {
 @click.option("--experiment", default="bulkrnabert", show_default=True, help="Name of the MLflow experiment.")
 @click.option(
     "--tracking-uri",
-    help="Address of an MLflow server (http://…), to send the run there.  [default: no server, a folder of its own]",
+    help="Address of an MLflow server (http://…), to send the run there as well; required with --follow.  [default: no "
+    "server]",
 )
 @click.option(
     "--out",
@@ -89,35 +91,47 @@ def command(
     """Import a finished run into MLflow: a parent run, and a nested run for each pretraining and each probe job.
 
     Writes OUT/mlflow.db and OUT/mlartifacts (a folder that can be moved, opened by the command that is logged at the
-    end), or with --tracking-uri sends the run to a server; OUT/mlflow_run.json says what was made. In one process, so
-    that no two writers meet.
+    end) and OUT/mlflow_run.json, which says what was made. With --tracking-uri the run is then sent to a server as
+    well, and OUT/mlflow_server.json says so; the folder stays where the server is away. In one process, so that no two
+    writers meet.
 
-    With --follow it sends the records of a training that goes on, beside it; a server that is away holds nothing up.
+    With --follow it sends the records of a training that goes on, beside it, until its summary, the end of the process
+    that started it, or SIGTERM; a server that is away holds nothing up.
     """
-    from bulkrnabert.evaluate import tracking, tracking_live
-
     if follow is not None:
         if dry_run:
             raise ConfigError("--dry-run is for a finished run: --follow sends records as they come")
         if tracking_uri is None or metrics is not None or out is not None:
             raise ConfigError("--follow sends records to --tracking-uri and writes nothing: leave --metrics, --out out")
-        is_over = tracking_live.parent_is_gone()
-        tracking_live.follow_records(follow, tracking_uri, experiment, name, patience_s=patience, is_over=is_over)
-        finish(None, f"{follow} is over and sent", f"open {tracking_uri}")
+        _follow(follow, tracking_uri, experiment, name, patience)
         return
     if metrics is None or out is None:
         raise click.UsageError("--metrics and --out are missing: give the numbers of the run and a folder to write")
+    from bulkrnabert.evaluate import tracking
+
     tracked = tracking.TrackedRun(metrics, checkpoints, predictions, run_file, report)
+    shown = hide_credentials(tracking_uri or "")
     if dry_run:
         contents = tracking.read_contents(tracked)
         counts: dict[str, Any] = {"n_pretrainings": len(contents.encoders), "n_probe_jobs": len(contents.jobs)}
         what = f"a run with {len(contents.encoders)} pretrainings and {len(contents.jobs)} probe jobs"
-        place = tracking_uri or out
+        place = f"{out} and {shown}" if tracking_uri else out
         finish(None, f"nothing was written; would go to {place}: {what}", "the same without --dry-run", **counts)
         return
+    tracking.write_folder(tracked, out, experiment)
     if tracking_uri is None:
-        tracking.write_folder(tracked, out, experiment)
         finish(out, "the run in MLflow's own form", tracking.server_command(str(out)))
-    else:
-        tracking.send_to_server(tracked, out, experiment, tracking_uri, patience)
-        finish(out / tracking.RECEIPT, "receipt of the run on the server", f"open {tracking_uri}")
+        return
+    tracking.send_to_server(tracked, out, experiment, tracking_uri, patience)
+    finish(out, f"the run in MLflow's own form, and on the server {shown}", f"open {shown}")
+
+
+def _follow(records: Path, tracking_uri: str, experiment: str, name: str, patience_s: float) -> None:
+    from bulkrnabert.evaluate import tracking_live
+
+    ending = tracking_live.Ending()
+    run_id = tracking_live.follow_records(
+        records, tracking_uri, experiment, name, patience_s=patience_s, is_over=ending.is_over, pause=ending.pause
+    )
+    what = f"{records} is over and sent" if run_id else f"{records} is over before its first step; nothing was sent"
+    finish(None, what, f"open {hide_credentials(tracking_uri)}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import requests
 
 from bulkrnabert import keys
 from bulkrnabert.errors import DataError, PortalError
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 DATABASE = "mlflow.db"
 ARTIFACTS_FOLDER = "mlartifacts"
 RECEIPT = "mlflow_run.json"
+SERVER_RECEIPT = "mlflow_server.json"
 ARTIFACT_SCHEME = "mlflow-artifacts:/"
 IMPORT_TAG = "brb.import"
 MAX_METRICS_PER_BATCH = 1000
@@ -54,6 +56,7 @@ FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
 # What a server says while it is down, restarts or is overrun; anything else will not pass by waiting.
 PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
+PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -271,8 +274,12 @@ def _log_everything(store: _Store, contents: _Contents) -> str:
 
 
 def import_mlflow() -> Any:
-    """MLflow without telemetry and without its INFO lines; a server that is away is noticed within seconds."""
+    """MLflow without telemetry, its INFO lines and its addresses on standard output, where --json has its document.
+
+    A server that is away is noticed within seconds.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     import mlflow
 
@@ -357,6 +364,13 @@ def delete_other_runs(client: Any, experiment_id: str, tag: str, value: str, kee
         logger.info("MLflow: %d runs of an earlier or interrupted try deleted", len(others))
 
 
+def _will_pass(error: Any) -> bool:
+    """Whether a later try may succeed. MLflow lets errors of requests through where it sends files."""
+    if isinstance(error, requests.RequestException):
+        return error.response is None or error.response.status_code in PASSING_STATUSES
+    return error.error_code in PASSING_ERRORS
+
+
 def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
     """The result of something that may be done again, tried until it succeeds or the patience is over.
 
@@ -365,7 +379,7 @@ def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
         patience_s: How long after the first try another may begin.
         what: For the log.
     Raises:
-        MlflowException: it failed for good, or the last try did.
+        MlflowException, requests.RequestException: it failed for good, or the last try did.
     """
     from mlflow.exceptions import MlflowException
 
@@ -373,10 +387,10 @@ def keep_trying(work: Callable[[], str], patience_s: float, what: str) -> str:
     while True:
         try:
             return work()
-        except MlflowException as error:
-            if error.error_code not in PASSING_ERRORS or time.monotonic() + pause > deadline:
+        except (MlflowException, requests.RequestException) as error:
+            if not _will_pass(error) or time.monotonic() + pause > deadline:
                 raise
-            logger.warning("%s: %s; once more in %g s", what, hide_credentials(str(error)).splitlines()[0], pause)
+            logger.warning("%s: %s; once more in %g s", what, hide_credentials(str(error)).partition("\n")[0], pause)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -389,7 +403,7 @@ def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri
 
     Args:
         tracked: The files of the run.
-        out: Folder for the receipt.
+        out: Folder for the receipt, made where it is missing; what else is in it stays.
         experiment: Name of the experiment, made where it is missing.
         tracking_uri: Address of the server.
         patience_s: How long to wait for a server that does not answer.
@@ -411,12 +425,11 @@ def send_to_server(tracked: TrackedRun, out: Path, experiment: str, tracking_uri
     try:
         run_id = keep_trying(send, patience_s, shown)
         experiment_id = make_experiment(client, experiment)
-    except mlflow.exceptions.MlflowException as error:
+    except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
         raise PortalError(
             f"the MLflow server {shown} did not take the run: {hide_credentials(str(error))}. "
-            "Is it up? The run's results do not depend on it; repeat `bulkrnabert track` later."
+            "Is it up, and does it take files of this size? The run's results do not depend on it; repeat "
+            "`bulkrnabert track` later."
         ) from error
     receipt = {"experiment": experiment, "experiment_id": experiment_id, "run_id": run_id}
-    with atomic_path(out) as partial:
-        partial.mkdir()
-        write_json(partial / RECEIPT, {**receipt, "tracking_uri": shown})
+    write_json(out / SERVER_RECEIPT, {**receipt, "tracking_uri": shown})

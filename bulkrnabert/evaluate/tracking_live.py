@@ -9,12 +9,17 @@ import json
 import logging
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bulkrnabert.errors import PortalError
+import requests
+
+from bulkrnabert.errors import DataError, PortalError
 from bulkrnabert.evaluate.tracking import (
     MAX_METRICS_PER_BATCH,
     clean_name,
@@ -24,12 +29,32 @@ from bulkrnabert.evaluate.tracking import (
     make_experiment,
 )
 from bulkrnabert.logs import hide_credentials
+from bulkrnabert.provenance import sha256_lines
 
 logger = logging.getLogger(__name__)
 
-KEY_TAG: Final = "brb.live"
-BYTES_TAG: Final = "brb.live_bytes"
+TRAINING_TAG: Final = "brb.live"
+FILE_TAG: Final = "brb.live_file"
+STEPS_TAG: Final = "brb.live_steps"
 SUMMARY: Final = "summary"
+VALIDATION: Final = "validation"
+
+
+class Ending:
+    """Whether the training is over: the process that started this one has ended, or tells it so by SIGTERM."""
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self._told = threading.Event()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self._told.set())
+
+    def is_over(self) -> bool:
+        """Whether to stop after one last look."""
+        return self._told.is_set() or os.getppid() != self._parent
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the signal."""
+        self._told.wait(seconds)
 
 
 def follow_records(
@@ -41,90 +66,156 @@ def follow_records(
     patience_s: float,
     pause_s: float = 5.0,
     is_over: Callable[[], bool] = lambda: False,
+    pause: Callable[[float], None] = time.sleep,
 ) -> str:
     """Send what is added to a `records.jsonl` until its summary is there.
 
-    A second call goes on with the same run where the first stopped. A record that was being sent when the server went
-    away may be sent twice, which MLflow keeps as one more point of the same step.
+    A second call goes on with the same run where the first stopped, a training that was resumed included: what it
+    writes again is not sent again. Another training in the same place, or the same from its beginning, is known by its
+    first measured step and gets a run of its own. A record that was being sent when the server went away may be sent
+    twice, which MLflow keeps as one more point of the same step.
 
     Args:
         records: Written by the training; may not be there yet.
         tracking_uri: Address of the server.
         experiment: Name of the experiment, made where it is missing.
-        name: Name of the run, and with the experiment its key.
+        name: Name of the run.
         patience_s: How long to wait for a server that does not answer.
         pause_s: Between two looks at the file.
         is_over: Whether to stop without a summary, after one last look.
+        pause: Waits for so many seconds.
     Returns:
-        Id of the run.
+        Id of the run; empty where the training was over before its first step.
     Raises:
+        DataError: a line of the file is no record.
         PortalError: the server stayed away, or refuses.
     """
     mlflow = import_mlflow()
-    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     shown = hide_credentials(tracking_uri)
+    follower = _Follower(mlflow.MlflowClient(tracking_uri=tracking_uri), experiment, name, records)
     try:
-        run_id = keep_trying(lambda: _find_run(client, experiment, name), patience_s, shown)
         while True:
             is_last = is_over()
-            sent = keep_trying(lambda: _send_new(client, run_id, records), patience_s, shown)
-            if sent == SUMMARY or is_last:
-                client.set_terminated(run_id, status="FINISHED" if sent == SUMMARY else "KILLED")
-                return run_id
-            time.sleep(pause_s)
-    except mlflow.exceptions.MlflowException as error:
+            is_whole = keep_trying(follower.look, patience_s, shown) == SUMMARY
+            if is_whole or is_last:
+                status = "FINISHED" if is_whole else "KILLED"
+                return keep_trying(partial(follower.end, status), patience_s, shown)
+            pause(pause_s)
+    except DataError:
+        follower.end("FAILED")
+        raise
+    except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
         raise PortalError(
             f"the MLflow server {shown} does not take the records of {records}: {hide_credentials(str(error))}. The"
             " training goes on without it; `bulkrnabert track` imports the run when it has ended."
         ) from error
 
 
-def parent_is_gone() -> Callable[[], bool]:
-    """Whether the process that started this one has ended since."""
-    parent = os.getppid()
-    return lambda: os.getppid() != parent
+class _Follower:
+    """One file of records and the run that they go to.
+
+    Its memory between two processes is on the server: of which training the run is, and for each kind of record the
+    last step that was sent.
+    """
+
+    def __init__(self, client: Any, experiment: str, name: str, records: Path) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._name = name
+        self._records = records
+        self._file = sha256_lines([name, str(records.absolute())])  # a server need not know paths
+        self._training = ""
+        self._run_id = ""
+        self._read = b""
+        self._steps: dict[str, int] = {}
+
+    def look(self) -> str:
+        """Send the whole lines that are new; the kind of the file's last record, or nothing."""
+        content = self._records.read_bytes() if self._records.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        start = len(self._read) if self._read and whole.startswith(self._read) else 0
+        if start == len(whole):
+            return _kind_of_last(whole)
+        found = _read_lines(self._records, whole, start)
+        if start == 0 and not self._is_known(whole, found):
+            return ""
+        self._send(found)
+        self._read = whole
+        return str(found[-1]["kind"])
+
+    def end(self, status: str) -> str:
+        """Give the run its last status, if there is one; its id, or nothing."""
+        if self._run_id:
+            self._client.set_terminated(self._run_id, status=status)
+        return self._run_id
+
+    def _is_known(self, whole: bytes, found: Sequence[dict[str, Any]]) -> bool:
+        """Find or make the run of the training that a file from its beginning is of; False: too early to say."""
+        n_head = next((n for n, record in enumerate(found, start=1) if record["kind"] != VALIDATION), None)
+        if n_head is None:  # the untrained model's loss: the same for every learning rate
+            return False
+        head = whole.splitlines()[:n_head]
+        training = sha256_lines([self._file, *(line.decode(errors="replace") for line in head)])
+        if training != self._training:
+            self._run_id, self._steps = self._find_run(training)
+            self._training = training
+        return True
+
+    def _find_run(self, training: str) -> tuple[str, dict[str, int]]:
+        client = self._client
+        experiment_id = make_experiment(client, self._experiment)
+        same_file = client.search_runs([experiment_id], f"tags.`{FILE_TAG}` = '{self._file}'")
+        for run in same_file:
+            if run.data.tags[TRAINING_TAG] == training:
+                client.update_run(run.info.run_id, status="RUNNING")
+                return str(run.info.run_id), json.loads(run.data.tags[STEPS_TAG])
+        for run in same_file:
+            if run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, status="KILLED")
+        tags = {FILE_TAG: self._file, TRAINING_TAG: training, STEPS_TAG: "{}", "stage": "pretrain"}
+        run_id = str(client.create_run(experiment_id, tags=tags, run_name=self._name).info.run_id)
+        delete_other_runs(client, experiment_id, TRAINING_TAG, training, [run_id])
+        return run_id, {}
+
+    def _send(self, found: Sequence[dict[str, Any]]) -> None:
+        new = [record for record in found if record["step"] > self._steps.get(record["kind"], -1)]
+        if len(new) < len(found):
+            logger.info("%s: %d records are of steps that were sent before", self._records, len(found) - len(new))
+        points = [point for record in new for point in _points(record)]
+        for first in range(0, len(points), MAX_METRICS_PER_BATCH):
+            self._client.log_batch(self._run_id, metrics=points[first : first + MAX_METRICS_PER_BATCH])
+        steps = self._steps | {record["kind"]: record["step"] for record in new}
+        self._client.set_tag(self._run_id, STEPS_TAG, json.dumps(steps))
+        self._steps = steps
 
 
-def _find_run(client: Any, experiment: str, name: str) -> str:
-    experiment_id = make_experiment(client, experiment)
-    key = f"{experiment}/{name}"
-    found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
-    if found:
-        run_id = str(found[0].info.run_id)
-        client.update_run(run_id, status="RUNNING")
-        return run_id
-    tags = {KEY_TAG: key, BYTES_TAG: "0", "stage": "pretrain"}
-    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
-    delete_other_runs(client, experiment_id, KEY_TAG, key, [run_id])
-    return run_id
+def _read_lines(records: Path, whole: bytes, start: int) -> list[dict[str, Any]]:
+    found = []
+    for number, line in enumerate(whole[start:].splitlines(), start=whole[:start].count(b"\n") + 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        is_record = isinstance(record, dict) and isinstance(record.get("kind"), str)
+        if not is_record or not isinstance(record.get("step"), int):
+            raise DataError(
+                f"{records}, line {number}: {line[:80]!r} is no record of a pretraining: expected a JSON object with"
+                " `kind` and a whole `step`. Is another program writing to the file? What was sent before stays."
+            )
+        found.append(record)
+    return found
 
 
-def _send_new(client: Any, run_id: str, records: Path) -> str:
-    """Send whole lines that were not sent before; the kind of the last record, or nothing."""
-    if not records.is_file():
-        return ""
-    start = int(client.get_run(run_id).data.tags[BYTES_TAG])
-    with records.open("rb") as handle:
-        if handle.seek(0, os.SEEK_END) < start:  # a resumed training has cut records off that it writes again
-            start = 0
-        handle.seek(start)
-        new = handle.read()
-    whole = new[: new.rfind(b"\n") + 1]
-    found = [json.loads(line) for line in whole.splitlines() if line.strip()]
-    points = [point for record in found for point in _points(record)]
-    for first in range(0, len(points), MAX_METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=points[first : first + MAX_METRICS_PER_BATCH])
-    if whole:
-        client.set_tag(run_id, BYTES_TAG, str(start + len(whole)))
-    return str(found[-1].get("kind", "")) if found else ""
+def _kind_of_last(whole: bytes) -> str:
+    return str(json.loads(whole.splitlines()[-1])["kind"]) if whole else ""
 
 
 def _points(record: dict[str, Any]) -> list[Any]:
     from mlflow.entities import Metric
 
-    now, step = int(time.time() * 1000), record.get("step")
+    now = int(time.time() * 1000)
     return [
-        Metric(clean_name(f"{record.get('kind')}/{name}"), float(value), now, step if isinstance(step, int) else 0)
+        Metric(clean_name(f"{record['kind']}/{name}"), float(value), now, record["step"])
         for name, value in record.items()
         if name != "step" and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]

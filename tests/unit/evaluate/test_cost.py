@@ -114,6 +114,14 @@ def test_the_command(trace: Path, tmp_path: Path, repository: Path, capfd: pytes
     assert "has no place for the cost" in capfd.readouterr().err
 
 
+def test_each_node_of_a_pretraining_is_counted(trace: Path) -> None:
+    one, four = (cost_of(read_trace(trace), 2, PRICES, n_nodes=n)["total"] for n in (1, 4))
+    assert four["cpu_hours"] - one["cpu_hours"] == pytest.approx(3 * 4 * (0.5 + 2))
+    assert four["gpu_hours"] - one["gpu_hours"] == pytest.approx(3 * 2 * (0.5 + 2))
+    assert four["memory_gb_hours"] - one["memory_gb_hours"] == pytest.approx(3 * 8 * (0.5 + 2))
+    assert four["peak_memory_gb"] == one["peak_memory_gb"] and four["price"] > one["price"]
+
+
 def test_hours_of_a_demo_are_not_rounded_away() -> None:
     assert [format_hours(hours) for hours in (0.0, 0.004, 0.0996, 0.1, 12.345)] == [
         "0.00",

@@ -174,7 +174,7 @@ def test_a_server_takes_a_run_and_a_second_import_replaces_the_first(study: Any,
     with serve(tmp_path / "store") as address:
         for _ in range(2):
             tracking.send_to_server(few, tmp_path / "out", "shared", address)
-        receipt = json.loads((tmp_path / "out" / "mlflow_run.json").read_text())
+        receipt = json.loads((tmp_path / "out" / "mlflow_server.json").read_text())
         found = requests.post(
             f"{address}/api/2.0/mlflow/runs/search",
             json={"experiment_ids": [receipt["experiment_id"]], "max_results": 100},

@@ -67,7 +67,7 @@ def test_imports_and_a_training_outlive_a_server_that_is_killed(study: Any, tmp_
         found = client.search_runs([experiment.experiment_id], max_results=1000)
         assert {run.info.status for run in found} == {"FINISHED"}
         for number in range(N_JOBS):
-            receipt = json.loads((tmp_path / f"out{number}" / tracking.RECEIPT).read_text())
+            receipt = json.loads((tmp_path / f"out{number}" / tracking.SERVER_RECEIPT).read_text())
             (parent,) = (run for run in found if run.info.run_name == f"job{number}")
             assert parent.info.run_id == receipt["run_id"] and parent.data.params["seed"] == str(number)
             children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
@@ -81,7 +81,9 @@ def test_imports_and_a_training_outlive_a_server_that_is_killed(study: Any, tmp_
         server.kill()
 
 
-def test_answers_that_get_lost_leave_nothing_twice(study: Any, tmp_path: Path) -> None:
+def test_answers_that_get_lost_leave_nothing_twice(
+    study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """MLflow's client sends such a request again by itself, and what the first one made is there already."""
     tracked = tracking.TrackedRun(study.metrics, study.checkpoints[:1], study.predictions, study.run, None)
     records = tmp_path / "records.jsonl"
@@ -91,6 +93,7 @@ def test_answers_that_get_lost_leave_nothing_twice(study: Any, tmp_path: Path) -
             for _ in range(2):
                 tracking.send_to_server(tracked, tmp_path / "out", "shared", address, PATIENCE_S)
             live_id = follow_records(records, address, "shared", "live", patience_s=PATIENCE_S)
+        assert capsys.readouterr().out == ""  # a task shows it, and --json has its document there
         assert [path for path in lost if path.endswith("/runs/create")]
         client = import_mlflow().MlflowClient(tracking_uri=server)
         ids = {one.name: one.experiment_id for one in client.search_experiments()}
