@@ -35,18 +35,27 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="GPUs that each task of a GPU stage had, as given to the run; the trace does not say it.",
 )
 @click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Nodes of each pretraining, as given to the run; the trace measures one of them.",
+)
+@click.option(
     "--summary",
     type=_FILE,
     help="summary.json of the cohorts, to tell them apart in the table.  [default: not told apart]",
 )
 @click.option("--report", "page", type=_FILE, help="report.html of the run, to put the tables into.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="JSON file to write.")
-def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, page: Path | None, out: Path) -> None:
+def command(
+    trace: Path, prices: Path | None, gpus: int, nodes: int, summary: Path | None, page: Path | None, out: Path
+) -> None:
     """Add up what a finished run took: CPU hours, GPU hours, peak memory and bytes, by stage and cohort.
 
     A run does so by itself at its end, when the trace is complete; by hand for other prices, or results in a bucket.
-    Hours are those reserved (cores times time), of every attempt. Writes OUT (cost.json) and,
-    with --report, the tables into the page.
+    Hours are those reserved (cores times time), of every attempt that the trace has: a run that is resumed begins a new
+    trace. Writes OUT (cost.json) and, with --report, the tables into the page.
     """
     from bulkrnabert.evaluate.artefacts import read_summary
     from bulkrnabert.evaluate.cost import Prices, cost_of, format_hours, read_trace
@@ -55,7 +64,7 @@ def command(trace: Path, prices: Path | None, gpus: int, summary: Path | None, p
 
     require_writable(out)
     cohorts = [] if summary is None else [cohort.cohort for cohort in read_summary(summary).cohorts]
-    cost = cost_of(read_trace(trace), gpus, None if prices is None else Prices.from_yaml(prices), cohorts)
+    cost = cost_of(read_trace(trace), gpus, None if prices is None else Prices.from_yaml(prices), cohorts, nodes)
     write_json(out, cost)
     if page is not None:
         insert_cost(page, cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,8 @@ from bulkrnabert.errors import DataError
 GPU_STAGES: Final = (
     *("ANCHORS", "ATTRIBUTE", "BIOMARKERS", "CROSS_MODAL", "EMBED", "FINETUNE", "IMPUTATION", "PANELS", "PRETRAIN"),
 )
+# Of several nodes where the run was given --nodes; the trace speaks of one.
+MANY_NODES_STAGE: Final = "PRETRAIN"
 NEEDED: Final = ("name", "status", "realtime", "cpus")
 ALL_COHORTS: Final = "all cohorts"
 CACHED: Final = "CACHED"
@@ -65,6 +67,7 @@ class TracedTask:
         peak: Largest resident memory, bytes.
         n_read: Bytes read, from the page cache too.
         n_written: Bytes written, likewise.
+        n_nodes: Nodes that had as many cores, as much memory and as many GPUs each.
     """
 
     stage: str
@@ -77,6 +80,7 @@ class TracedTask:
     peak: float
     n_read: float
     n_written: float
+    n_nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def read_trace(path: Path) -> list[TracedTask]:
 
 
 def cost_of(
-    tasks: Sequence[TracedTask], n_gpus: int, prices: Prices | None, cohorts: Sequence[str] = ()
+    tasks: Sequence[TracedTask], n_gpus: int, prices: Prices | None, cohorts: Sequence[str] = (), n_nodes: int = 1
 ) -> dict[str, Any]:
     """The content of `cost.json`: in all, by stage, by cohort, and by both.
 
@@ -138,7 +142,9 @@ def cost_of(
         n_gpus: GPUs that each task of `GPU_STAGES` had; the trace does not say it.
         prices: None for hours alone.
         cohorts: Names to look for in the tags; what is of no single one is `all cohorts`.
+        n_nodes: Nodes of a pretraining; the trace does not say it either.
     """
+    tasks = [replace(task, n_nodes=n_nodes if task.stage == MANY_NODES_STAGE else 1) for task in tasks]
     of_tasks = [(task, _cohort_of(task.tag, cohorts)) for task in tasks]
     stages = sorted({task.stage for task in tasks})
     names = [*cohorts, ALL_COHORTS]
@@ -152,6 +158,7 @@ def cost_of(
         "version": 1,
         "prices": None if prices is None else prices.model_dump(mode="json"),
         "n_gpus": n_gpus,
+        "n_nodes": n_nodes,
         "total": asdict(spent("", "")),
         "stages": [asdict(spent(stage, "")) for stage in stages],
         "cohorts": [asdict(one) for one in (spent("", name) for name in names) if one.n_tasks + one.n_cached],
@@ -163,7 +170,7 @@ def _spent(tasks: Sequence[TracedTask], stage: str, cohort: str, n_gpus: int, pr
     ran = [task for task in tasks if task.status != CACHED]
     cached = [task for task in tasks if task.status == CACHED]
     cpu_hours, gpu_hours = _cpu_hours(ran), n_gpus * _hours_with_gpus(ran)
-    gb_hours = sum(task.memory * task.wall_s for task in ran) / 3600 / _BYTES["GB"]
+    gb_hours = sum(task.n_nodes * task.memory * task.wall_s for task in ran) / 3600 / _BYTES["GB"]
     price = None
     if prices is not None:
         price = cpu_hours * prices.cpu_hour + gpu_hours * prices.gpu_hour + gb_hours * prices.memory_gb_hour
@@ -192,11 +199,11 @@ def format_hours(hours: float) -> str:
 
 
 def _cpu_hours(tasks: Sequence[TracedTask]) -> float:
-    return sum(task.cpus * task.wall_s for task in tasks) / 3600
+    return sum(task.n_nodes * task.cpus * task.wall_s for task in tasks) / 3600
 
 
 def _hours_with_gpus(tasks: Sequence[TracedTask]) -> float:
-    return sum(task.wall_s for task in tasks if task.stage in GPU_STAGES) / 3600
+    return sum(task.n_nodes * task.wall_s for task in tasks if task.stage in GPU_STAGES) / 3600
 
 
 def _cohort_of(tag: str, cohorts: Sequence[str]) -> str:

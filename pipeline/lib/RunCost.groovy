@@ -9,7 +9,7 @@ class RunCost {
         def prices = settings.prices ? ['--prices', nextflow.Nextflow.file(settings.prices).toAbsolutePath()] : []
         return [
             RunOutcome.program('bulkrnabert', pipeline), 'cost', '--trace', outdir.resolve('pipeline_info/trace.tsv'),
-            '--gpus', settings.gpus, '--summary', outdir.resolve('cohorts/summary.json'), *prices,
+            '--gpus', settings.gpus, '--nodes', settings.nodes, '--summary', outdir.resolve('cohorts/summary.json'), *prices,
             '--report', outdir.resolve('report.html'), '--out', outdir.resolve('cost.json')
         ].collect { word -> word.toString() }
     }
