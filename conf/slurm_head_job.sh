@@ -13,8 +13,14 @@
 # queued again and goes on with -resume. `scancel --batch --signal=TERM JOB` ends it together with the jobs that it started.
 set -uo pipefail
 
-script=$(scontrol show job "$SLURM_JOB_ID" --oneliner | grep -o ' Command=[^ ]*')
-repository=$(cd -P "$(dirname "${script# Command=}")/.." && pwd)
+# SLURM runs a copy of this file; the clone is where the job was submitted from: Command=PATH/slurm_head_job.sh ARGUMENTS
+script=$(scontrol show job "$SLURM_JOB_ID" --oneliner)
+script=${script#* Command=}
+script=${script%%/slurm_head_job.sh*}
+if ! repository=$(cd -P "$script/.." && pwd) || [[ ! -f "$repository/nextflow.config" ]]; then
+    echo "Error: no clone of the pipeline around $script; submit the file conf/slurm_head_job.sh of a clone" >&2
+    exit 2
+fi
 job=$SLURM_JOB_ID
 # What this job was given is not for the jobs that Nextflow submits.
 for name in ${!SLURM_@} ${!SBATCH_@}; do

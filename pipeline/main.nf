@@ -97,6 +97,10 @@ workflow {
         }
         if (workflow.success && is_retraining) {
             log.info("Done in ${workflow.duration}. ${Champion.outcome(outdir)}")
+            def left = Champion.registryProblem(settings, outdir)
+            if (left) {
+                log.warn(left)
+            }
         }
         else if (workflow.success) {
             log.info("Done in ${workflow.duration}. Report: ${outdir}/report.html")

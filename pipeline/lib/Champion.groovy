@@ -22,6 +22,9 @@ class Champion {
         if (settings.published_splits || settings.leave_out || settings.protocol == 'paper') {
             return '--mode retrain keeps the splits of the champion: leave out --published_splits, --leave_out and --protocol paper'
         }
+        if (isSameFolder(settings.champion as String, settings.outdir as String)) {
+            return "--outdir ${settings.outdir} is the champion: its results would be written over before they are judged; name another folder".toString()
+        }
         def absent = ['download', 'encoders', 'predictions', 'splits/splits.tsv'].find { name -> !new File(settings.champion as String, name).exists() }
         return absent ? "--champion ${settings.champion}: has no ${absent}; give the folder of a finished run".toString() : null
     }
@@ -54,6 +57,20 @@ class Champion {
         }
         def found = new JsonSlurper().parseText(decision.text) as Map
         return "${found.promote ? 'The challenger is promoted' : 'The champion stays'}: ${found.reason} (${outdir}/retraining/decision/DECISION.md)"
+    }
+
+    /** What is left to do by hand where the MLflow registry did not follow, or null. */
+    static String registryProblem(Map settings, Path outdir) {
+        def log = outdir.resolve('retraining/decision/registry.log')
+        return Files.exists(log)
+            ? "The MLflow registry did not follow the decision (${log}). When that is mended: " +
+                "bulkrnabert promote --champion ${settings.champion} --challenger ${outdir} --cohorts ${outdir}/cohorts " +
+                "--margin ${settings.margin} --bootstrap ${settings.bootstrap} --seed ${settings.seed} --tracking-uri SERVER --out ${outdir}/retraining/decision"
+            : null
+    }
+
+    private static boolean isSameFolder(String one, String other) {
+        return new File(one).canonicalPath == new File(other).canonicalPath
     }
 
     private static List<Path> folders(Path folder) {

@@ -16,6 +16,7 @@ process DOWNLOAD {
     path "${meta.id}", emit: raw
     path "${meta.id}.plan.json", emit: plan
     path "${meta.id}.manifest.tsv", emit: manifest
+    path "${meta.id}.cases.json", optional: true, emit: cases
 
     script:
     def api_flag = study && meta.source == 'gdc' ? "--api embedded:${study}" : ''
@@ -26,12 +27,13 @@ process DOWNLOAD {
     brb-download --source ${meta.source} ${meta.flags} ${api_flag} ${token_flag} ${replan_flag} --out ${meta.id}
     cp ${meta.id}/plan.json ${meta.id}.plan.json
     cp ${meta.id}/manifest.tsv ${meta.id}.manifest.tsv
+    if [ -f ${meta.id}/cases.json ]; then cp ${meta.id}/cases.json ${meta.id}.cases.json; fi
     """
 
     stub:
     """
     mkdir ${meta.id}
     echo '{"source": "${meta.source}", "files": []}' > ${meta.id}/plan.json
-    touch ${meta.id}/manifest.tsv ${meta.id}/cases.json ${meta.id}.plan.json ${meta.id}.manifest.tsv
+    touch ${meta.id}/manifest.tsv ${meta.id}/cases.json ${meta.id}.plan.json ${meta.id}.manifest.tsv ${meta.id}.cases.json
     """
 }

@@ -15,11 +15,21 @@ process PROMOTE {
     path 'decision', emit: decision
 
     script:
-    def server_flag = settings.mlflow_uri ? "--tracking-uri '${settings.mlflow_uri}'" : ''
-    """
-    brb-promote --champion champion --challenger challenger --cohorts ${cohorts} --changes ${changes}/CHANGES.md \\
-        --margin ${settings.margin} --bootstrap ${settings.bootstrap} --seed ${settings.seed} ${server_flag} --out decision
-    """
+    def command = "brb-promote --champion champion --challenger challenger --cohorts ${cohorts} --changes ${changes}/CHANGES.md " +
+        "--margin ${settings.margin} --bootstrap ${settings.bootstrap} --seed ${settings.seed} --out decision"
+    if (settings.mlflow_uri) {
+        // The decision does not depend on the registry: without registry.json it has not followed, and registry.log says why.
+        """
+        ${command} --tracking-uri '${settings.mlflow_uri}' 2> registry.log || {
+            ${command}
+            cp registry.log decision
+        }
+        cat registry.log >&2
+        """
+    }
+    else {
+        command
+    }
 
     stub:
     """

@@ -4,7 +4,7 @@ process UPDATE {
     cache false
 
     input:
-    path plans, stageAs: 'plans/*' // <name>.plan.json of the champion's downloads
+    path plans, stageAs: 'plans/*' // <name>.plan.json and <name>.cases.json of the champion's downloads
     path study                     // the synthetic study, or nothing for a real portal
     val settings                   // map: gdc_api, projects, modalities
     val _code                      // hash of the code that this stage imports

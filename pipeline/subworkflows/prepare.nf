@@ -34,7 +34,7 @@ workflow PREPARE {
     ch_release = channel.value('')
     if (settings.mode == 'retrain') {
         UPDATE(
-            files("${settings.champion}/download/*.plan.json"),
+            files("${settings.champion}/download/*.{plan,cases}.json"),
             ch_study,
             settings.subMap(['gdc_api', 'projects', 'modalities']),
             ch_code.map { code -> code.update }
@@ -46,13 +46,18 @@ workflow PREPARE {
             .map { text -> text.md5() }
     }
 
+    def store = settings.raw_store ? file(settings.raw_store).toAbsolutePath() : null
+    if (store && nextflow.Global.config.process?.executor in ['awsbatch', 'google-batch']) {
+        exit(2, "--raw_store ${settings.raw_store}: the machines of a cloud share no folder; leave it out, downloads are in the work folder then")
+    }
+    store?.mkdirs()
     // One task a project and modality: the portal is asked politely, and what fails is fetched again alone.
     DOWNLOAD(
         channel.fromList(downloads.collect { task -> task.subMap(['id', 'source', 'flags']) }),
         ch_study,
         downloads.collectMany { task -> task.files }.unique().collect { path -> file(path, checkIfExists: true) },
         settings.token_file ? file(settings.token_file) : [],
-        settings.raw_store ? file(settings.raw_store).toAbsolutePath().toString() : '',
+        store ? store.toString() : '',
         ch_release,
         ch_code.map { code -> code.download }
     )

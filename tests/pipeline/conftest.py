@@ -53,7 +53,7 @@ class Nextflow:
         self.folder = folder
         self._variables = dict(variables or {})
 
-    def __call__(self, *arguments: str, parser: str | None = None, timeout_s: int = 540) -> Finished:
+    def __call__(self, *arguments: str, parser: str | None = None, timeout_s: int = 1500) -> Finished:
         # Pulled pipelines go into the test's own folder: a user's ~/.nextflow is neither used nor littered.
         environment = dict(os.environ, NXF_ANSI_LOG="false", NXF_ASSETS=str(self.folder / "assets"), **self._variables)
         environment.pop("TOWER_ACCESS_TOKEN", None)

@@ -157,7 +157,9 @@ def test_the_road_inside_the_image(engine: Engine, repository: Path, tmp_path: P
     (tmp_path / "site.config").write_text(engine.without_network)
     nextflow = Nextflow(repository / "nextflow", tmp_path)
     options = ("--protocol", "transductive", "--baselines", "fast", "--steps", "5", "--outdir", "out")
+    options = (*options, "--raw_store", "store")
     profile = ("-profile", f"test,{engine.name}", "-c", "site.config", "--image", engine.image)
     finished = nextflow("run", str(repository), *profile, *options, timeout_s=1200)
     assert finished.returncode == 0, finished.output
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    assert list((tmp_path / "store").glob("*/manifest.tsv"))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.conftest import Nextflow
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # 0x8914 sets flags of a device; 0x41 is "up and running". Then it becomes the command.
 LOOPBACK_UP = """\

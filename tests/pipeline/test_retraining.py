@@ -32,6 +32,10 @@ def champion_folder(folder: Path) -> Path:
         (["--mode", "retrain"], "give --champion RESULTS"),
         (["--mode", "retrain", "--champion", "nowhere"], "has no download; give the folder of a finished run"),
         (["--mode", "retrain", "--champion", "champion", "--leave_out", "A"], "keeps the splits of the champion"),
+        (
+            ["--mode", "retrain", "--champion", "champion", "--outdir", "champion/../champion"],
+            "is the champion: its results",
+        ),
         (["--champion", "champion"], "--champion is for --mode retrain"),
     ],
 )
@@ -65,6 +69,7 @@ def test_a_portal_that_gains_a_cohort_and_loses_a_file(nextflow: Nextflow, repos
         portal_flags = ["--gdc_api", portal.url, "--projects", OLD]
         finished = nextflow(*common, *portal_flags, "--outdir", "champion")
         assert finished.returncode == 0, finished.output
+        assert list((nextflow.folder / "champion" / "download").glob("*.cases.json"))
         n_fetched = len(portal.data_requests)
         retrain = [*common, "--mode", "retrain", "--champion", "champion"]
         finished = nextflow(*retrain, *portal_flags, "--outdir", "nothing")

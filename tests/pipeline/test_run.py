@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.conftest import Finished, Nextflow, copy_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.pipeline.conftest import Nextflow, copy_project
 
-pytestmark = [pytest.mark.pipeline]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 
 PUBLISHED = [
     "bulkrnabert_mqc.json",
@@ -54,10 +55,12 @@ def test_every_stub_runs(nextflow: Nextflow, repository: Path) -> None:
     ]
     everything += ["--modalities", "rnaseq,methylation", "--finetune_starts", "pretrained,random"]
     everything += ["--model", "bulkrnabert,mojo,gexbert", "--attribute", "survival"]
-    everything += ["--finetune_samples_per_task", "65"]
+    everything += ["--finetune_samples_per_task", "65", "--mlflow_uri", "http://me:secret@localhost:5000"]
     finished = nextflow("run", str(repository), "-profile", "test", "-stub-run", "--outdir", "out", *everything)
     assert finished.returncode == 0, finished.output
     assert "WARN" not in finished.output
+    facts = (nextflow.folder / "out/pipeline_info/run.json").read_text()
+    assert "secret" not in facts and json.loads(facts)["params"]["mlflow_uri"] == "http://…@localhost:5000"
     portals = ["download/GTEX-v8.plan.json", "download/ENCODE.plan.json", "download/TCGA-SYNB.methylation.plan.json"]
     finetuned = [f"finetuned/cancer_type.pan.{kind}/predictions.parquet" for kind in ("ia3.random", "full.pretrained")]
     models = ["encoders/mojo.r0f0/config.json", "mojo/mojo.r0f1.cross_modal.json", "gexbert/anchors.pan.json"]

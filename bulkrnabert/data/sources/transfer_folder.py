@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import IO
 
 from bulkrnabert.errors import ConfigError, DataError
+from bulkrnabert.keys import CASES_JSON, FAILED_TSV, MANIFEST_TSV, PLAN_JSON, REJECTED_TSV
 
 logger = logging.getLogger(__name__)
 
 RECORDS_FOLDER = ".transfer"
 LOCK_FILE = "lock"
 VERIFIED_FILE = "verified"
+LISTS = (PLAN_JSON, CASES_JSON, REJECTED_TSV, FAILED_TSV, MANIFEST_TSV)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -32,7 +34,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def folder_lock(folder: Path, *, use_wait: bool = False) -> Iterator[None]:
     """Keep other downloads out of a folder while the block runs; makes the folder when absent.
 
-    The lock goes with the process, however that ends.
+    The lock goes with the process, however that ends. Lists that a killed one left half written are removed.
 
     Args:
         folder: Folder to fill.
@@ -48,7 +50,7 @@ def folder_lock(folder: Path, *, use_wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
     with handle:
-        _lock(folder, handle, use_wait)
+        is_alone = _lock(folder, handle, use_wait)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {now}\n"
         try:
@@ -56,10 +58,13 @@ def folder_lock(folder: Path, *, use_wait: bool = False) -> Iterator[None]:
             os.write(handle.fileno(), holder.encode())
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
+        if is_alone:
+            _remove_unfinished_lists(folder)
         yield
 
 
-def _lock(folder: Path, handle: IO[str], use_wait: bool) -> None:
+def _lock(folder: Path, handle: IO[str], use_wait: bool) -> bool:
+    """Whether nobody else is at work here now; False where that cannot be known."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -76,6 +81,17 @@ def _lock(folder: Path, handle: IO[str], use_wait: bool) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         logger.warning("%s: this file system has no locks; run only one download at a time into it", folder)
+        return False
+    return True
+
+
+def _remove_unfinished_lists(folder: Path) -> None:
+    # By name: a folder may be shared with commands that take no lock, and `atomic_path` serves those as well.
+    left = [aside for name in LISTS for aside in folder.glob(f".{name}.????????.part")]
+    for aside in left:
+        shutil.rmtree(aside, ignore_errors=True)
+    if left:
+        logger.info("%s: removed %d unfinished lists of a download that was killed", folder, len(left))
 
 
 def md5_of_file(path: Path) -> str:

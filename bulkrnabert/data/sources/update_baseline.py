@@ -38,7 +38,8 @@ def read_baseline(raw: Sequence[Path], checkpoints: Sequence[Path]) -> Baseline:
     """Read plans and checkpoints.
 
     Args:
-        raw: Raw folders, folders of them, `plan.json` files, or the `download` folder of a run (`<name>.plan.json`).
+        raw: Raw folders, folders of them, `plan.json` files, or the `download` folder of a run (`<name>.plan.json`);
+            clinical records are beside them (`cases.json`, `<name>.cases.json`) or not compared.
         checkpoints: Checkpoint folders, as those of all folds.
     Raises:
         DataError: a folder holds no plan, or a file is not what it should be.
@@ -50,8 +51,8 @@ def read_baseline(raw: Sequence[Path], checkpoints: Sequence[Path]) -> Baseline:
             logger.info("%s: a plan of %s, whose releases do not change; not compared", path, _source(path))
             continue
         plans.append(read_plan_file(path))
-        records = path.with_name(CASES_JSON)
-        if path.name == PLAN_JSON and records.is_file():
+        records = path.with_name(path.name.removesuffix(PLAN_JSON) + CASES_JSON)
+        if path.name.endswith(PLAN_JSON) and records.is_file():
             cases |= {str(case.get("case_id")): case for case in _read_json(records, list)}
     learnt: set[str] = set()
     cohorts: set[str] = set()

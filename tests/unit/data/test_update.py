@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,12 @@ def test_clinical_records_that_differ(raw: Path) -> None:
         found = compare_with_portal(client, Baseline(baseline.plans, {case_id: edited}), [], [], "here")
     assert same.is_nothing
     assert [(change.kind, change.patient_id) for change in found.changes] == [("clinical", case["submitter_id"])]
+
+
+def test_clinical_records_lie_beside_the_plan_of_a_raw_folder_or_of_a_run(raw: Path, tmp_path: Path) -> None:
+    for name in ("plan.json", "cases.json"):
+        shutil.copyfile(raw / name, tmp_path / f"TCGA-SYNA.{name}")
+    assert read_baseline([tmp_path], []).cases == read_baseline([raw], []).cases != {}
 
 
 def write_checkpoint(folder: Path, patients: list[str]) -> Path:
