@@ -16,6 +16,8 @@ from tests.conftest import REPOSITORY
 from tests.docs.blocks import Block, blocks, is_record, logical_lines, pages, words_of
 from tests.docs.conftest import working_in
 
+pytestmark = pytest.mark.timeout(1800)  # the first test that wants `finished_run` makes it
+
 LANGUAGES = ("bash", "python", "text", "csv", "yaml", "console")
 ELSEWHERE = ("docs/tutorial.md", "docs/python.md")  # run by test_tutorial.py; signatures, not programs
 OPERATORS = {"&&", "|", ">", ";"}

@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.timeout(1800)  # the first test that wants `finished_run` makes it
+
 NOTEBOOKS = sorted((REPOSITORY / "docs" / "notebooks").glob("*.ipynb"))
 MAX_BYTES = 120_000
 

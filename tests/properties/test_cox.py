@@ -43,7 +43,7 @@ def by_hand(time: np.ndarray, event: np.ndarray, strata: np.ndarray, log_hazard:
     return total / max(1, event.sum())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cohorts())
 def test_equals_the_formula_and_its_gradient(data: tuple[np.ndarray, ...]) -> None:
     time, event, strata, hazard = data
@@ -58,7 +58,7 @@ def test_equals_the_formula_and_its_gradient(data: tuple[np.ndarray, ...]) -> No
     np.testing.assert_allclose(gradient, expected_gradient.numpy(), rtol=1e-6, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cohorts(), st.integers(0, 1000))
 def test_order_changes_nothing(data: tuple[np.ndarray, ...], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(data[0]))
@@ -68,14 +68,14 @@ def test_order_changes_nothing(data: tuple[np.ndarray, ...], seed: int) -> None:
     np.testing.assert_allclose(shuffled_gradient, gradient[order], rtol=1e-7, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cohorts())
 def test_only_the_order_of_times_counts(data: tuple[np.ndarray, ...]) -> None:
     time, *rest = data
     assert loss_and_gradient(np.exp(time) + 7.0, *rest)[0] == loss_and_gradient(time, *rest)[0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cohorts(), st.floats(-100, 100))
 def test_a_shift_of_one_stratum_changes_nothing(data: tuple[np.ndarray, ...], shift: float) -> None:
     time, event, strata, hazard = data
@@ -85,7 +85,7 @@ def test_a_shift_of_one_stratum_changes_nothing(data: tuple[np.ndarray, ...], sh
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cohorts())
 def test_strata_add_up(data: tuple[np.ndarray, ...]) -> None:
     time, event, strata, hazard = data

@@ -44,7 +44,7 @@ def files_under_final_names(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in paths}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(faults_on_data, max_size=4), st.integers(1, 5))
 def test_files_arrive_whole_under_any_mix_of_passing_faults(faults: list[Fault], n_workers: int) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -54,8 +54,8 @@ def test_files_arrive_whole_under_any_mix_of_passing_faults(faults: list[Fault],
             GdcClient(portal.url, n_connections=n_workers, n_retries=N_RETRIES, backoff_s=0.0005) as client,
         ):
             plan = download(client, folder, STUDY.project_ids, "rnaseq").plan
-            # An answer is whole for the client a moment before the server is done with it, hence the one more.
-            assert portal.max_in_flight <= n_workers + 1
+            # An answer is whole for the client a moment before the server is done with it, hence one more a worker.
+            assert portal.max_in_flight <= 2 * n_workers
             n_requests = len(portal.data_requests)
             download(client, folder, STUDY.project_ids, "rnaseq")
             assert len(portal.data_requests) == n_requests
@@ -65,7 +65,7 @@ def test_files_arrive_whole_under_any_mix_of_passing_faults(faults: list[Fault],
         assert (folder / "manifest.tsv").is_file()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(kinds_of_fault, st.integers(0, 5_000))
 def test_no_wrong_file_ever_has_its_final_name(kind: str, at_bytes: int) -> None:
     lasting = Fault.model_validate({"fault": kind, "path": "/data/", "at_bytes": at_bytes, "times": 0})

@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import tempfile
+import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,30 @@ STUDY = SyntheticStudy.create(seed=3, cohorts=1, patients_per_cohort=16, genes=2
 BODIES = {file.file_id: STUDY.file_body(file.file_id) for file in STUDY.all_files.values()}
 
 
-def kill_a_download(context: multiprocessing.context.ForkServerContext, url: str, raw: Path, after_s: float) -> bool:
-    """Run the command, kill it after so many seconds; whether it was still at work."""
-    arguments = ["download", "--api", url, "--projects", ",".join(STUDY.project_ids), "--out", str(raw)]
+def start_a_download(
+    context: multiprocessing.context.ForkServerContext, url: str, raw: Path, *options: str
+) -> ForkServerProcess:
+    arguments = ["download", "--api", url, "--projects", ",".join(STUDY.project_ids), "--out", str(raw), *options]
     process = context.Process(target=_run, args=(arguments,))
     process.start()
+    return process
+
+
+def seconds_to_a_plan(context: multiprocessing.context.ForkServerContext, url: str) -> float:
+    """How long this machine takes to start the command and plan; the second time, as the first one loads everything."""
+    took_s = 0.0
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as name:
+            began = time.monotonic()
+            start_a_download(context, url, Path(name), "--plan-only").join()
+            took_s = time.monotonic() - began
+            assert (Path(name) / "plan.json").exists()
+    return took_s
+
+
+def kill_a_download(context: multiprocessing.context.ForkServerContext, url: str, raw: Path, after_s: float) -> bool:
+    """Run the command, kill it after so many seconds; whether it was still at work."""
+    process = start_a_download(context, url, raw)
     process.join(after_s)
     assert process.pid is not None
     if process.is_alive():
@@ -59,13 +80,15 @@ def test_a_download_that_is_killed_fifty_times() -> None:
     slow = Fault(fault="drip", path="/data/", bytes_per_s=60_000, times=0)
     n_killed = n_with_parts = 0
     with serve(STUDY, [slow]) as portal:
+        start_s = seconds_to_a_plan(context, portal.url)
         while n_killed < N_KILLS:
             with tempfile.TemporaryDirectory() as name:
                 raw = Path(name) / "raw"
                 there: set[str] = set()
                 while n_killed < N_KILLS and not (raw / "manifest.tsv").exists():
                     start = len(portal.data_requests)
-                    n_killed += kill_a_download(context, portal.url, raw, rng.uniform(0.2, 0.7))
+                    after_s = start_s * rng.uniform(0.5, 1.2) + rng.uniform(0, 0.4)
+                    n_killed += kill_a_download(context, portal.url, raw, after_s)
                     assert not asked(portal, start) & there
                     there = final_files(raw)
                     n_with_parts += any(raw.rglob("*.part"))

@@ -231,7 +231,7 @@ def test_sorted_pages_join_to_the_whole(size: int) -> None:
     assert ids == sorted(patient.case_id for patient in STUDY.patients)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(page_size=st.integers(1, 60))
 def test_the_client_reads_every_record_whatever_the_page(served: ServerHandle, page_size: int) -> None:
     with GdcClient(served.url) as client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkrnabert.data.genes import GeneVocabulary, normalise_gene_ids, strip_version
@@ -38,7 +38,6 @@ def test_units_survive_their_own_text(base: str, log: str, pseudo: float) -> Non
     assert parse_unit(str(unit)) == unit
 
 
-@settings(deadline=None)
 @given(st.lists(positive, min_size=1, max_size=20), st.sampled_from([1.0, 0.001, 0.5]))
 def test_a_logarithm_is_undone(values: list[float], pseudo: float) -> None:
     tpm = np.array([values], dtype=np.float64)
@@ -48,7 +47,6 @@ def test_a_logarithm_is_undone(values: list[float], pseudo: float) -> None:
     assert (stored.values >= 0).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), min_size=2, max_size=20), st.floats(0.1, 100.0))
 def test_tpm_from_fpkm_does_not_depend_on_depth(values: list[float], depth: float) -> None:
     fpkm = np.array([values])

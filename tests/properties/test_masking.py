@@ -10,7 +10,7 @@ from bulkrnabert.data.masking import mask_tokens, n_masked, seeded_generator
 from bulkrnabert.keys import MASK_ID
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     step=st.integers(0, 10_000),

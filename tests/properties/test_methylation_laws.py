@@ -11,7 +11,7 @@ from bulkrnabert.data.methylation import GeneMeans, MissingRules
 from bulkrnabert.data.probes import ProbeMap
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8))
 def test_means_equal_a_plain_loop(seed: int, n_sites: int, n_genes: int) -> None:
     generator = np.random.default_rng(seed)

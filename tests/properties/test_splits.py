@@ -26,7 +26,7 @@ def clinical_of(samples: pd.DataFrame) -> pd.DataFrame:
     return clinical.assign(time_days=10.0, event=(np.arange(len(clinical)) % 3 == 0).astype(float))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(studies(), st.integers(2, 4), st.integers(0, 100))
 def test_no_patient_is_on_both_sides(samples: pd.DataFrame, n_folds: int, seed: int) -> None:
     splits = make_splits(samples, clinical_of(samples), n_folds, 2, seed)
@@ -37,7 +37,7 @@ def test_no_patient_is_on_both_sides(samples: pd.DataFrame, n_folds: int, seed: 
         assert held_out and training and not held_out & training
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(studies(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(samples: pd.DataFrame, random: object) -> None:
     clinical = clinical_of(samples)
@@ -46,7 +46,7 @@ def test_the_order_of_rows_changes_nothing(samples: pd.DataFrame, random: object
     assert make_splits(samples, clinical, 2, 1, 0).sha256 == make_splits(shuffled, clinical[::-1], 2, 1, 0).sha256
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=60), st.integers(2, 6))
 def test_dealing_is_even(keys: list[tuple[int, int]], n_folds: int) -> None:
     groups = pd.DataFrame(keys, columns=["coarse", "fine"])

@@ -432,9 +432,10 @@ def test_only_one_launcher_sets_up_at_a_time(tmp_path: Path) -> None:
 
 def test_an_orphan_of_a_killed_launcher_is_waited_for(tmp_path: Path) -> None:
     with steps.only_one(tmp_path / ".launch") as lock:
-        orphan = subprocess.Popen(["sleep", "0.6"], pass_fds=(lock.fileno(),))
+        orphan = subprocess.Popen(["sleep", "60"], pass_fds=(lock.fileno(),))
     with (tmp_path / ".launch" / "lock").open() as again, pytest.raises(BlockingIOError):
         steps.fcntl.flock(again, steps.fcntl.LOCK_EX | steps.fcntl.LOCK_NB)
+    orphan.kill()
     orphan.wait()
     with steps.only_one(tmp_path / ".launch"):
         pass

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def test_bad_options(options: list[str], message: str, capfd: pytest.CaptureFixt
     assert "Traceback" not in shown
 
 
+def wait_for_lines(path: Path, n_lines: int) -> None:
+    ends = time.monotonic() + 30
+    while path.read_text().count("\n") < n_lines and time.monotonic() < ends:
+        time.sleep(0.01)
+
+
 def test_serve_writes_a_log(tmp_path: Path) -> None:
     study, log = tmp_path / "study.json", tmp_path / "log.jsonl"
     assert _run(["synth", "--out", str(study), *SMALL]) == 0
@@ -75,7 +82,9 @@ def test_serve_writes_a_log(tmp_path: Path) -> None:
         assert server.stderr is not None
         url = next(found[1] for line in server.stderr if (found := re.search(r"serving .* at (http://\S+)", line)))
         requests.get(f"{url}/v0/status", timeout=5)
+        wait_for_lines(log, 1)  # written when the server is done with an answer, which the client has before
         requests.post(f"{url}/files", json={"size": 1}, timeout=5)
+        wait_for_lines(log, 2)
     finally:
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=10)

@@ -344,7 +344,7 @@ BARCODES = [
 MANY = [record(barcode, is_ffpe=barcode[15] == "B" and barcode[11] == "2") for barcode in BARCODES]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     hits=st.permutations(MANY),
     tissue=st.sampled_from(["primary", "tumor", "all"]),

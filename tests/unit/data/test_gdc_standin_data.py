@@ -50,7 +50,7 @@ def open_ids(study: SyntheticStudy, n: int) -> list[str]:
 
 def get(portal: ServerHandle, path: str, **headers: str) -> requests.Response:
     return requests.get(
-        f"{portal.url}{path}", headers={name.replace("_", "-"): v for name, v in headers.items()}, timeout=5
+        f"{portal.url}{path}", headers={name.replace("_", "-"): v for name, v in headers.items()}, timeout=60
     )
 
 
@@ -242,14 +242,18 @@ def test_log_has_what_a_test_needs(study: SyntheticStudy, tmp_path: Path) -> Non
 
 
 def test_gauge_of_requests_in_flight(study: SyntheticStudy) -> None:
-    with serve(study, [Fault(fault="delay", path="/status", times=0, seconds=0.2)]) as handle:
+    with serve(study, [Fault(fault="delay", path="/status", times=0, seconds=60)]) as handle:
         threads = [threading.Thread(target=get, args=(handle, "/status")) for _ in range(3)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-        assert handle.max_in_flight == 3
-        assert max(one.in_flight for one in handle.requests) == 3
+        ends = time.monotonic() + 30
+        while len(handle.requests) < 3 and time.monotonic() < ends:
+            time.sleep(0.005)
+    # A server that stops answers at once what it was delaying.
+    for thread in threads:
+        thread.join()
+    assert handle.max_in_flight == 3
+    assert max(one.in_flight for one in handle.requests) == 3
 
 
 def test_the_server_does_not_wait_for_what_it_delays(study: SyntheticStudy) -> None:
