@@ -76,7 +76,8 @@ def program(verbose: bool) -> None:
     Every subcommand reads and writes plain files, so that a stage can be run by hand as well as by the pipeline. Its
     help ends with worked examples; its last line says where the result is and what to do next.
 
-    Exit status: 0 done; 2 bad input or configuration; 1 a fault of ours or of a portal; 75 checkpointed, run again.
+    Exit status: 0 done; 2 bad input or configuration; 1 a fault of ours or of a portal; 75 checkpointed, run again;
+    128 and a signal's number where one ended a training process (137: most likely out of memory).
     """
     set_up_logging(verbose)
 
