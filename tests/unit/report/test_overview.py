@@ -173,6 +173,7 @@ def test_names_cannot_close_the_script_element() -> None:
 
 COST = {
     "prices": {"name": "p", "source": "s", "valid_from": "2026-01-01", "currency": "EUR"},
+    "n_nodes": 1,
     "total": {
         "stage": "", "cohort": "", "n_tasks": 12, "n_failed": 1, "n_cached": 0, "cpu_hours": 2.5, "cpu_hours_used": 2.0,
         "gpu_hours": 0.5, "peak_memory_gb": 3.14, "gb_read": 1.0, "gb_written": 2.0, "price": 4.2,
