@@ -6,6 +6,7 @@ Standard library only (beside the errors), so that a fingerprint costs no import
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -23,6 +24,7 @@ from typing import Any
 from bulkrnabert.errors import ConfigError
 
 PACKAGE = "bulkrnabert"
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # what a file system without locks says to `flock`
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 

@@ -37,6 +37,13 @@ CONTEXT: dict[str, Any] = {
 _METAVARS = {"integer range": "N", "integer": "N", "float range": "NUMBER", "float": "NUMBER", "directory": "FOLDER"}
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, write nothing, exit status 0.")
+patience_option = click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for a server that does not answer; what was asked of it begins again when it is back.",
+)
 
 
 class WithExamples(RichCommand):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkrnabert import keys
-from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._look import dry_run_option, patience_option, stage
 from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError, DataError, PortalError
 
@@ -73,13 +73,7 @@ GROUPS = {
 @click.option(
     "--model-name", default="bulkrnabert", show_default=True, help="Name of the registered model in --tracking-uri."
 )
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for a server that does not answer; what was asked of it begins again when it is back.",
-)
+@patience_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @dry_run_option
 def command(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bulkrnabert.cli._look import dry_run_option, stage
+from bulkrnabert.cli._look import dry_run_option, patience_option, stage
 from bulkrnabert.cli._result import finish
 from bulkrnabert.errors import ConfigError
 from bulkrnabert.logs import hide_credentials
@@ -40,13 +40,7 @@ GROUPS = {
     "the last one. The file may not be there yet.",
 )
 @click.option("--name", default="pretrain", show_default=True, help="Name of the run of --follow.")
-@click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for a server that does not answer; the import begins again when it is back.",
-)
+@patience_option
 @click.option(
     "--checkpoint",
     "checkpoints",

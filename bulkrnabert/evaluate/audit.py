@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bulkrnabert.errors import DataError
+from bulkrnabert.provenance import NO_LOCKS
 
 logger = logging.getLogger(__name__)
 
 FIRST = "0" * 64
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _CURE = "keep it for whoever looks into that, and give another file with --audit"
 
 
@@ -98,7 +98,7 @@ def _locked(path: Path) -> Iterator[FileIO]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             logger.warning("%s: this file system has no locks; run only one export at a time", path)
         handle.seek(0)

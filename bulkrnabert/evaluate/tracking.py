@@ -14,7 +14,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,12 @@ class _Store:
 
     def log(self, run_id: str, params: Mapping[str, str], metrics: Sequence[tuple[str, float, int]]) -> None:
         """Log parameters and (name, value, step) triples in batches of the size that MLflow takes."""
-        from mlflow.entities import Metric as Point
         from mlflow.entities import Param
 
-        now = int(time.time() * 1000)
         entries = [Param(name, value) for name, value in params.items()]
-        points = [Point(name, value, now, step) for name, value, step in metrics]
         for start in range(0, len(entries), MAX_PARAMS_PER_BATCH):
             self.client.log_batch(run_id, params=entries[start : start + MAX_PARAMS_PER_BATCH])
-        for start in range(0, len(points), MAX_METRICS_PER_BATCH):
-            self.client.log_batch(run_id, metrics=points[start : start + MAX_METRICS_PER_BATCH])
+        send_points(self.client, run_id, metrics)
 
     def put_file(self, run_id: str, path: Path, subfolder: str = "") -> None:
         if self.artifacts is None:
@@ -166,8 +162,19 @@ def flatten_parameters(values: Mapping[str, Any], prefix: str = "") -> dict[str,
     return flat
 
 
-def _record_points(encoder: Encoder) -> Iterator[tuple[str, float, int]]:
-    for record in encoder.records:
+def send_points(client: Any, run_id: str, metrics: Iterable[tuple[str, float, int]]) -> None:
+    """Send (name, value, step) triples in batches of the size that MLflow takes."""
+    from mlflow.entities import Metric as Point
+
+    now = int(time.time() * 1000)
+    points = [Point(name, value, now, step) for name, value, step in metrics]
+    for start in range(0, len(points), MAX_METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=points[start : start + MAX_METRICS_PER_BATCH])
+
+
+def record_points(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:
+    """The finite numbers of a training's records as (`kind/name`, value, step)."""
+    for record in records:
         step = record.get("step")
         for name, value in record.items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -188,7 +195,7 @@ def _log_pretraining(store: _Store, parent: str, folder: Path, encoder: Encoder)
     )
     if encoder.n_parameters is not None:
         params["n_parameters"] = str(encoder.n_parameters)
-    store.log(run_id, params, list(_record_points(encoder)))
+    store.log(run_id, params, list(record_points(encoder.records)))
     for name in (keys.PROVENANCE_JSON, keys.RECORDS_JSONL, keys.CONFIG_JSON, keys.MODEL_CARD):
         if (folder / name).is_file():
             store.put_file(run_id, folder / name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import threading
@@ -21,12 +20,12 @@ import requests
 
 from bulkrnabert.errors import DataError, PortalError
 from bulkrnabert.evaluate.tracking import (
-    MAX_METRICS_PER_BATCH,
-    clean_name,
     delete_other_runs,
     import_mlflow,
     keep_trying,
     make_experiment,
+    record_points,
+    send_points,
 )
 from bulkrnabert.logs import hide_credentials
 from bulkrnabert.provenance import sha256_lines
@@ -181,9 +180,7 @@ class _Follower:
         new = [record for record in found if record["step"] > self._steps.get(record["kind"], -1)]
         if len(new) < len(found):
             logger.info("%s: %d records are of steps that were sent before", self._records, len(found) - len(new))
-        points = [point for record in new for point in _points(record)]
-        for first in range(0, len(points), MAX_METRICS_PER_BATCH):
-            self._client.log_batch(self._run_id, metrics=points[first : first + MAX_METRICS_PER_BATCH])
+        send_points(self._client, self._run_id, record_points(new))
         steps = self._steps | {record["kind"]: record["step"] for record in new}
         self._client.set_tag(self._run_id, STEPS_TAG, json.dumps(steps))
         self._steps = steps
@@ -208,14 +205,3 @@ def _read_lines(records: Path, whole: bytes, start: int) -> list[dict[str, Any]]
 
 def _kind_of_last(whole: bytes) -> str:
     return str(json.loads(whole.splitlines()[-1])["kind"]) if whole else ""
-
-
-def _points(record: dict[str, Any]) -> list[Any]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [
-        Metric(clean_name(f"{record['kind']}/{name}"), float(value), now, record["step"])
-        for name, value in record.items()
-        if name != "step" and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    ]

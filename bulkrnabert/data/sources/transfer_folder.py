@@ -19,6 +19,7 @@ from typing import IO
 
 from bulkrnabert.errors import ConfigError, DataError
 from bulkrnabert.keys import CASES_JSON, FAILED_TSV, MANIFEST_TSV, PLAN_JSON, REJECTED_TSV
+from bulkrnabert.provenance import NO_LOCKS
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ LOCK_FILE = "lock"
 VERIFIED_FILE = "verified"
 LISTS = (PLAN_JSON, CASES_JSON, REJECTED_TSV, FAILED_TSV, MANIFEST_TSV)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _lock(folder: Path, handle: IO[str], use_wait: bool) -> bool:
         logger.info("%s: waiting for another download (%s)", folder, holder)
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         logger.warning("%s: this file system has no locks; run only one download at a time into it", folder)
         return False

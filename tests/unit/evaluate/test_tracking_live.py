@@ -16,7 +16,7 @@ import requests
 
 from bulkrnabert.cli import _run
 from bulkrnabert.errors import DataError, PortalError
-from bulkrnabert.evaluate import tracking, tracking_live
+from bulkrnabert.evaluate import tracking
 from bulkrnabert.evaluate.tracking import import_mlflow, keep_trying
 from bulkrnabert.evaluate.tracking_live import Ending, follow_records
 
@@ -97,7 +97,7 @@ def test_whole_lines_are_sent_once(store: Store, tmp_path: Path) -> None:
 
 def test_text_flags_and_what_is_not_finite_are_no_points() -> None:
     record = {"kind": "train", "step": 1, "loss": 2.0, "note": "text", "is_good": True, "nan": float("nan")}
-    assert [(point.key, point.value, point.step) for point in tracking_live._points(record)] == [("train/loss", 2.0, 1)]
+    assert list(tracking.record_points([record])) == [("train/loss", 2.0, 1)]
 
 
 def test_what_a_resumed_training_writes_again_is_not_sent_again(store: Store, tmp_path: Path) -> None:
